@@ -3,6 +3,8 @@
 //!
 //!     cargo run -p kmi-core --example rotate
 
+#![expect(clippy::print_stdout, reason = "printing is what the example is for")]
+
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};

@@ -192,11 +192,11 @@ pub struct Eligible {
 impl Eligible {
     /// Every key may serve.
     pub fn all(ring: Arc<Ring>) -> Self {
-        Self::of(KeySet::full(ring.keys()), ring)
+        Self::of(&KeySet::full(ring.keys()), ring)
     }
 
     /// The given keys may serve; numbers that are no key of the ring are left out.
-    pub fn of(usable: KeySet, ring: Arc<Ring>) -> Self {
+    pub fn of(usable: &KeySet, ring: Arc<Ring>) -> Self {
         let usable = usable.iter().take_while(|key| *key < ring.keys()).collect();
         let mut eligible = Self { ring, usable, mask: Arc::default(), slots: KeySet::default() };
         eligible.settle();

@@ -206,14 +206,14 @@ mod tests {
         #[test]
         fn every_key_stands_weight_times_and_evenly(w in prop::collection::vec(1u32..9, 1..12)) {
             let ring = Ring::new(&weights(&w)).unwrap();
-            let n = ring.slots();
-            prop_assert_eq!(Ring::from_slots(&weights(&w), ring.layout()).unwrap(), ring.clone());
-            // Every prefix gives a key its share within the number of keys (SWRR's bound is small).
-            let mut seen = vec![0usize; w.len()];
+            prop_assert_eq!(Ring::from_slots(&weights(&w), ring.layout()).as_ref(), Ok(&ring));
+            // At every prefix a key has its share to within the number of keys.
+            let (n, bound) = (ring.slots(), w.len());
+            let mut seen = vec![0usize; bound];
             for (at, key) in ring.layout().iter().enumerate() {
-                seen[*key as usize] += 1;
-                let share = (at + 1) as f64 * f64::from(w[*key as usize]) / n as f64;
-                prop_assert!((seen[*key as usize] as f64 - share).abs() <= w.len() as f64);
+                let key = *key as usize;
+                seen[key] += 1;
+                prop_assert!((seen[key] * n).abs_diff((at + 1) * w[key] as usize) <= bound * n);
             }
         }
     }

@@ -1,1 +1,3 @@
-//! To be written.
+//! The rotating proxy: everything of kmi that has a socket or a file.
+
+pub mod settings;

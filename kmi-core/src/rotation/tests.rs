@@ -124,7 +124,7 @@ proptest! {
         let seats: Vec<Seat> = tiers.iter().map(|tier| Seat { weight: 1, tier: *tier }).collect();
         let ring = Arc::new(Ring::new(&seats).unwrap());
         let usable: KeySet = (0..ring.keys()).filter(|key| mask & (1 << key) != 0).collect();
-        let eligible = Eligible::of(usable.clone(), Arc::clone(&ring));
+        let eligible = Eligible::of(&usable, Arc::clone(&ring));
         let mut rotation = Rotation::new(Arc::clone(&ring));
         let (mut tried, mut order) = (KeySet::default(), Vec::new());
         loop {
@@ -189,7 +189,7 @@ fn a_cursor_from_elsewhere_is_before_slot_0() {
 fn with_nobody_eligible_nothing_moves() {
     let ring = ring(&[1, 1]);
     let mut rotation = Rotation::new(Arc::clone(&ring));
-    let nobody = Eligible::of(KeySet::default(), Arc::clone(&ring));
+    let nobody = Eligible::of(&KeySet::default(), Arc::clone(&ring));
     assert_eq!(rotation.next(&nobody, &KeySet::default()), None);
     assert_eq!((rotation.last_turn(), rotation.cursor()), (0, None));
     assert_eq!(rotation.next(&Eligible::all(ring), &KeySet::full(2)), None);

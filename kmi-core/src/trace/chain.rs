@@ -28,6 +28,7 @@ impl ChainHash {
     }
 
     /// The hash of a line whose bytes before `,"hash":"` are `body` and which follows this one.
+    #[must_use]
     pub fn follow(&self, body: &[u8]) -> Self {
         let digest = Sha256::new().chain_update(self.0).chain_update(body).finalize();
         let mut digits = [0; 64];

@@ -214,7 +214,6 @@ mod ts {
     use jiff::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     pub(super) fn serialize<S: Serializer>(ts: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(&format_args!("{ts:.3}"))
     }

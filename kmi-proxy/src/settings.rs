@@ -1,0 +1,148 @@
+//! What can be set, with its defaults: each stands once, here, beside the type it configures.
+//!
+//! `kmi-cli` reads these from flags, environment, `.env` and the configuration file; nothing in
+//! this crate knows where a value came from.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use kmi_core::state::{Mode, Policy};
+
+/// Everything that a proxy needs to know, resolved and checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The listener.
+    pub proxy: ProxySettings,
+    /// The upstreams; never empty, and the first one answers at `BASE_PATH/v1`.
+    pub upstreams: Vec<UpstreamSettings>,
+    /// Where the key files are.
+    pub keys_dir: PathBuf,
+    /// How keys take turns.
+    pub rotation: RotationSettings,
+    /// When keys are blocked, and for how long.
+    pub health: kmi_health::Policy,
+    /// The ledger.
+    pub trace: TraceSettings,
+}
+
+/// The listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// Where to listen; port 0 picks one.
+    pub listen: SocketAddr,
+    /// The path that all of kmi lives under: `/` and no `/` at the end.
+    pub base_path: String,
+    /// Whether an address that is not loopback may be listened on.
+    pub allow_remote: bool,
+    /// Connections at once; more wait to be accepted.
+    pub max_connections: usize,
+    /// How long running requests may go on after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ProxySettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 54_123)),
+            base_path: "/kmi-rotor".into(),
+            allow_remote: false,
+            max_connections: 1024,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// One upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamSettings {
+    /// The name that keys and `/u/NAME/` refer to.
+    pub name: Arc<str>,
+    /// Scheme, authority and path of the OpenAI-style base, without a `/` at the end.
+    pub base_url: String,
+    /// The same for the Anthropic-style base, without `/v1`; `None`: derived from `base_url`.
+    pub anthropic_base_url: Option<String>,
+    /// How quota is asked and errors are read.
+    pub kind: UpstreamKind,
+    /// A further certificate authority, as a PEM file.
+    pub ca_file: Option<PathBuf>,
+    /// Time to connect, TLS included.
+    pub connect_timeout: Duration,
+    /// From the end of the request to the answer's head.
+    pub first_byte_timeout: Duration,
+    /// Between two pieces of the answer's body.
+    pub idle_timeout: Duration,
+}
+
+impl Default for UpstreamSettings {
+    fn default() -> Self {
+        Self {
+            name: "kimi".into(),
+            base_url: "https://api.kimi.com/coding/v1".into(),
+            anthropic_base_url: None,
+            kind: UpstreamKind::KimiCode,
+            ca_file: None,
+            connect_timeout: Duration::from_secs(10),
+            first_byte_timeout: Duration::from_secs(280),
+            idle_timeout: Duration::from_secs(280),
+        }
+    }
+}
+
+pub use kmi_health::UpstreamKind;
+
+/// How keys take turns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RotationSettings {
+    /// The mode of a home whose user has not yet chosen one.
+    pub mode: Mode,
+    /// What auto mode does with sessions.
+    pub policy: Policy,
+    /// Whether a request that its key cannot serve tries the next usable key.
+    pub failover: bool,
+    /// Attempts a request may cost.
+    pub max_attempts: u32,
+    /// Whether an attempt that may have been carried out is repeated.
+    pub retry_unsafe: bool,
+    /// What happens when no key is usable.
+    pub on_exhausted: OnExhausted,
+    /// The longest wait for the next key.
+    pub max_wait: Duration,
+}
+
+impl Default for RotationSettings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Manual,
+            policy: Policy::RoundRobin,
+            failover: true,
+            max_attempts: 3,
+            retry_unsafe: false,
+            on_exhausted: OnExhausted::Fail,
+            max_wait: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What happens when no key is usable.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnExhausted {
+    /// The request is answered at once.
+    #[default]
+    Fail,
+    /// The request waits for the next key.
+    Wait,
+}
+
+/// The ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceSettings {
+    /// Bytes of lines that are kept.
+    pub retention: u64,
+    /// Whether a request that cannot be recorded is refused.
+    pub required: bool,
+}
+
+impl Default for TraceSettings {
+    fn default() -> Self {
+        Self { retention: 1 << 30, required: false }
+    }
+}
