@@ -75,7 +75,7 @@ impl Cli {
 /// The options that every command takes.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// kmi's home: configuration, keys and state [default: $KMI_HOME, else ~/.kmi]
+    /// kmi's home: configuration, keys and state [default: `$KMI_HOME`, else ~/.kmi]
     #[arg(long, value_name = "DIR", global = true, help_heading = "Global options")]
     pub(crate) home: Option<PathBuf>,
     /// The configuration file [default: HOME/kmi.config.toml or .json]
@@ -90,9 +90,10 @@ pub(crate) struct Global {
     /// When to use colour (`NO_COLOR` is obeyed)
     #[arg(
         long,
-        value_name = "WHEN",
+        value_name = "auto|always|never",
         value_enum,
         default_value_t,
+        hide_possible_values = true,
         global = true,
         help_heading = "Global options"
     )]

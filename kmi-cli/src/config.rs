@@ -169,7 +169,7 @@ fn parse_sets(sets: &[String], problems: &mut Vec<Problem>) -> Vec<Written> {
             continue;
         };
         let key = key.trim();
-        if schema::find(key).is_none() {
+        if !schema::exists(key) {
             problems.push(schema::unknown(key).at(&origin));
             continue;
         }
@@ -209,3 +209,6 @@ pub(crate) fn unused_here(config: &Config, current_dir: &Path) -> Option<String>
     let list = found.iter().map(|name| format!("./{name}")).collect::<Vec<_>>().join(", ");
     Some(format!("not used here: {list}; `--home .` uses this directory as kmi's home"))
 }
+
+#[cfg(test)]
+mod tests;

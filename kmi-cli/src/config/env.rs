@@ -52,6 +52,14 @@ impl Environment {
         self.os(name).map(PathBuf::from)
     }
 
+    /// The names of variables that hold keys.
+    pub(crate) fn key_variables(&self) -> impl Iterator<Item = &OsStr> {
+        let holds_key = |name: &&OsString| {
+            name.as_encoded_bytes().starts_with(KEY_PREFIX.trim_end_matches('_').as_bytes())
+        };
+        self.0.keys().filter(holds_key).map(OsString::as_os_str)
+    }
+
     /// The variables that kmi may be meant by.
     pub(super) fn kmi(&self) -> Vec<Variable> {
         let mine = |(name, value): (&OsString, &OsString)| {
@@ -174,9 +182,15 @@ fn unknown(name: &str, upstreams: &[String]) -> Problem {
             .iter()
             .map(move |key| variable_of(&format!("upstream.{upstream}.{}", key.name)))
     });
-    let others = ["KMI_HOME".to_owned(), format!("{KEY_PREFIX}<NAME>")];
-    let names = KEYS.iter().map(|key| variable_of(key.name)).chain(of_upstreams).chain(others);
-    let problem = Problem::new(format!("{name} is not a setting of kmi and is not used"));
+    let names = KEYS
+        .iter()
+        .map(|key| variable_of(key.name))
+        .chain(of_upstreams)
+        .chain(["KMI_HOME".to_owned()]);
+    let problem = Problem::new("this is no setting of kmi and is not used");
+    if name == KEY_PREFIX.trim_end_matches('_') {
+        return problem.hint(format!("name the key: {KEY_PREFIX}<NAME>=…"));
+    }
     match schema::nearest(name, names) {
         Some(near) => problem.hint(format!("did you mean `{near}`?")),
         None => problem.hint("`kmi config show` lists every key; dots become underscores"),
@@ -239,7 +253,10 @@ mod tests {
         assert!(keys[0].key.is_err() && keys[1].key.is_ok());
         assert!(!format!("{keys:?}").contains("work-12345678"));
         let warnings: Vec<_> = warnings.iter().map(|w| format!("{w} | {}", w.remedy())).collect();
-        insta::assert_snapshot!(warnings.join("\n"), @"");
+        insta::assert_snapshot!(warnings.join("\n"), @"
+        environment KMI_API_KEY: this is no setting of kmi and is not used | name the key: KMI_API_KEY_<NAME>=…
+        environment KMI_PROXY_LISTN: this is no setting of kmi and is not used | did you mean `KMI_PROXY_LISTEN`?
+        ");
         assert_eq!(format!("{environment:?}"), "Environment(8 variables)");
     }
 }

@@ -30,7 +30,8 @@ pub(super) fn resolve(layers: &Layers, problems: &mut Vec<Problem>) -> (Root, Ve
         if let Some(written) = layers.get(key.name)
             && let Err(wrong) = (key.write)(&mut root, &written.value)
         {
-            problems.push(Problem::new(format!("`{}`: {wrong}", key.name)).at(&written.origin));
+            let example = (key.show)(&Root::default());
+            problems.push(wrong_value(key.name, &wrong, &example).at(&written.origin));
         }
     }
     check_root(&mut root, layers, problems);
@@ -63,8 +64,9 @@ fn upstream(
         if let Some(written) = layers.get(&full(key.name))
             && let Err(wrong) = (key.write)(&mut root, &written.value)
         {
-            let key = full(key.name);
-            problems.push(Problem::new(format!("`{key}`: {wrong}")).at(&written.origin));
+            let settings = UpstreamSettings::default();
+            let example = (key.show)(&UpstreamRoot { settings, default: true });
+            problems.push(wrong_value(&full(key.name), &wrong, &example).at(&written.origin));
         }
     }
     // `default = false` on the only upstream, or `true` on two: what counts was decided above.
@@ -79,6 +81,11 @@ fn upstream(
     }
     check_upstream(&mut root.settings, layers, problems);
     root
+}
+
+fn wrong_value(key: &str, wrong: &str, example: &Value) -> Problem {
+    let problem = Problem::new(format!("`{key}`: {wrong}"));
+    if example.is_null() { problem } else { problem.hint(format!("for example {key} = {example}")) }
 }
 
 fn check_root(root: &mut Root, layers: &Layers, problems: &mut Vec<Problem>) {

@@ -8,6 +8,7 @@ use kmi_proxy::settings::{Settings, UpstreamSettings};
 use serde_json::Value;
 
 use super::{
+    layers::BUILT_IN_UPSTREAM,
     problem::Problem,
     value::{Scalar, Setting, Size},
 };
@@ -81,11 +82,12 @@ pub(super) const KEYS: &[Key<Root>] = &[
     key!(Size, "trace.retention", settings.trace.retention),
     key!("trace.required", settings.trace.required),
     key!("client.model", client.model),
-    // Shown without its password, unlike any other key.
+    // Unlike the others it may hold a password, which neither errors nor `config show` may repeat.
     Key {
         name: "fleet.url",
         write: |root, written| {
-            root.settings.fleet.url = Setting::try_read(written)?;
+            root.settings.fleet.url = Setting::read(written)
+                .ok_or("expected a URL such as \"redis://127.0.0.1:6379\"")?;
             Ok(())
         },
         show: |root| root.settings.fleet.shown_url().show(),
@@ -107,23 +109,16 @@ pub(super) const UPSTREAM_KEYS: &[Key<UpstreamRoot>] = &[
 /// Tables that a file may have even though no key of them exists (yet).
 const EMPTY_SECTIONS: &[&str] = &["health"];
 
-/// A key that exists.
-#[derive(Clone, Copy)]
-pub(super) enum Found<'a> {
-    /// One outside `upstream`.
-    Root(&'static Key<Root>),
-    /// One of the upstream of this name.
-    Upstream(&'a str, &'static Key<UpstreamRoot>),
+/// Whether a key of this full name exists, as `upstream.kimi.kind`.
+pub(super) fn exists(name: &str) -> bool {
+    KEYS.iter().any(|key| key.name == name) || upstream_of(name).is_some()
 }
 
-/// Looks a full name up, as `upstream.kimi.kind`.
-pub(super) fn find(name: &str) -> Option<Found<'_>> {
-    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
-        return Some(Found::Root(key));
-    }
+/// The name of the upstream that a key belongs to, if it belongs to one.
+pub(super) fn upstream_of(name: &str) -> Option<&str> {
     let (upstream, field) = name.strip_prefix("upstream.")?.split_once('.')?;
-    let key = UPSTREAM_KEYS.iter().find(|key| key.name == field)?;
-    is_upstream_name(upstream).then_some(Found::Upstream(upstream, key))
+    let known = UPSTREAM_KEYS.iter().any(|key| key.name == field);
+    (known && is_upstream_name(upstream)).then_some(upstream)
 }
 
 /// Whether a table of this name may stand in a file.
@@ -159,6 +154,30 @@ pub(super) fn unknown(name: &str) -> Problem {
     }
 }
 
+/// The problem of a table that does not exist.
+pub(super) fn unknown_section(name: &str) -> Problem {
+    if let Some(upstream) = name.strip_prefix("upstream.").filter(|rest| !rest.contains('.')) {
+        return Problem::new(format!("`{upstream}` cannot be the name of an upstream"))
+            .hint("use letters, digits, `-` and `_`, as in [upstream.kimi]");
+    }
+    let of_keys = KEYS.iter().filter_map(|key| key.name.split_once('.'));
+    let names = of_keys
+        .map(|(section, _)| section.to_owned())
+        .chain(EMPTY_SECTIONS.iter().map(|name| (*name).to_owned()))
+        .chain(["upstream.kimi".to_owned()]);
+    match nearest(name, names) {
+        Some(near) => {
+            Problem::new(format!("unknown table [{name}]")).hint(format!("did you mean [{near}]?"))
+        }
+        None => unknown(name),
+    }
+}
+
+/// Whether a table says nothing without keys: an upstream that is not built in.
+pub(super) fn needs_keys(section: &str) -> bool {
+    section.strip_prefix("upstream.").is_some_and(|name| name != BUILT_IN_UPSTREAM)
+}
+
 /// The name that is most like the given one, if any is much like it.
 pub(super) fn nearest(name: &str, names: impl Iterator<Item = String>) -> Option<String> {
     const ALIKE: f64 = 0.7;
@@ -175,10 +194,11 @@ mod tests {
 
     #[test]
     fn keys_are_found_by_their_full_name() {
-        assert!(matches!(find("proxy.listen"), Some(Found::Root(_))));
-        assert!(matches!(find("upstream.my-host.kind"), Some(Found::Upstream("my-host", _))));
+        assert!(exists("proxy.listen") && exists("upstream.my-host.kind"));
+        assert_eq!(upstream_of("upstream.my-host.kind"), Some("my-host"));
+        assert_eq!(upstream_of("proxy.listen"), None);
         for name in ["", "proxy", "upstream.kimi", "upstream..kind", "upstream.a b.kind", "kind"] {
-            assert!(find(name).is_none(), "{name}");
+            assert!(!exists(name), "{name}");
         }
         assert!(is_section("proxy") && is_section("upstream.kimi") && is_section("health"));
         assert!(!is_section("prox") && !is_section("proxy.listen") && !is_section(""));

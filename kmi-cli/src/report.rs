@@ -1,0 +1,92 @@
+//! Errors for people: what, where, one hint, and the exit code (CONTRACT section 3).
+
+use std::{fmt, io, process::ExitCode};
+
+use kmi_core::display::visible;
+use kmi_proxy::home::HomeError;
+
+use crate::{args::UsageError, config::ConfigError, output::Output};
+
+/// Failed.
+pub(crate) const FAILED: u8 = 1;
+/// Bad usage or configuration.
+pub(crate) const USAGE: u8 = 2;
+
+/// An error with its own hint and exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    hint: String,
+    code: u8,
+}
+
+impl Failure {
+    /// Exit code 1; foreign text in the message is made visible.
+    pub(crate) fn new(message: impl AsRef<str>, hint: impl Into<String>) -> Self {
+        Self { message: visible(message.as_ref()).into_owned(), hint: hint.into(), code: FAILED }
+    }
+
+    /// The same with another exit code.
+    pub(crate) fn code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Prints why a command line leads to no command, or the help that was asked for.
+pub(crate) fn usage(error: UsageError, output: &Output) -> ExitCode {
+    match error {
+        UsageError::Info(text) => match output.raw(&text) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failure(&error.into(), output),
+        },
+        UsageError::Wrong { message, hint } => {
+            output.error(message, hint);
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// Prints an error with its hint and gives its exit code.
+pub(crate) fn failure(error: &anyhow::Error, output: &Output) -> ExitCode {
+    if is_broken_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    if let Some(config) = error.downcast_ref::<ConfigError>() {
+        for problem in &config.problems {
+            output.error(problem, problem.remedy());
+        }
+        return ExitCode::from(USAGE);
+    }
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        output.error(failure, &failure.hint);
+        return ExitCode::from(failure.code);
+    }
+    let hint = match error.downcast_ref::<HomeError>() {
+        Some(error) => error.hint(),
+        None => "`kmi config path` names the files that kmi uses".to_owned(),
+    };
+    output.error(one_line(error), hint);
+    ExitCode::from(FAILED)
+}
+
+/// An error and its causes; some of their texts may come from elsewhere.
+fn one_line(error: &anyhow::Error) -> String {
+    visible(&format!("{error:#}").replace('\n', " ")).into_owned()
+}
+
+/// The reader of our output went away (`kmi … | head`): it has what it wanted.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
