@@ -1,11 +1,14 @@
 //! What Kimi's answers say about a key. Pure: no clock, no I/O.
 #![forbid(unsafe_code)]
 
+pub mod classify;
+pub mod kimi_error;
+pub mod policy;
+pub mod retry_after;
+
 use serde::{Deserialize, Serialize};
 
-/// When keys are blocked, and for how long.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Policy {}
+pub use policy::Policy;
 
 /// How an upstream's quota is asked and its errors are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,0 +1,328 @@
+//! What can be typed: the command line as clap reads it, and nothing about what it means.
+//!
+//! Meaning comes later (`config/resolve.rs` for settings, `commands/` for the rest), so that help
+//! and usage errors never depend on files or on a running proxy.
+
+mod keys;
+mod moment;
+mod seed;
+mod trace;
+mod usage_error;
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::{
+    keys::KeysCommand,
+    moment::Moment,
+    trace::{ExportArgs, ExportFormat, Filter, TraceArgs, TraceCommand},
+    usage_error::UsageError,
+};
+
+/// Rotates your own Kimi API keys fairly, through a proxy on this machine, and proves it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kmi",
+    version,
+    disable_help_subcommand = true,
+    after_help = "\
+Examples:
+  kmi init                     make ~/.kmi with a commented configuration
+  kmi keys add work            store a key; it is asked for, never typed as an argument
+  kmi run -- kimi              start Kimi Code through the proxy
+  kmi --auto_rotate            every request takes the next key
+  kmi --rotate                 switch to the next key by hand
+  kmi --trace                  watch which key served which request
+  kmi verify                   prove from the trace that the rotation was fair
+
+Settings come from the command line, then the environment, then HOME/.env, then the
+configuration file; `kmi config show` prints each with its origin.
+Exit codes: 0 good, 1 failed, 2 bad usage or configuration, 3 not enough data to verify."
+)]
+struct Typed {
+    #[command(flatten)]
+    global: Global,
+    #[command(flatten)]
+    seed: seed::SeedFlags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// A command line that was understood.
+#[derive(Debug)]
+pub(crate) struct Cli {
+    /// The options that every command takes.
+    pub(crate) global: Global,
+    /// The command; `None` for a bare `kmi`.
+    pub(crate) command: Option<Command>,
+}
+
+impl Cli {
+    /// Reads a command line; seed flags (`--rotate`, …) become the command they stand for.
+    pub(crate) fn parse_from(args: impl IntoIterator<Item = OsString>) -> Result<Self, UsageError> {
+        let args: Vec<OsString> = args.into_iter().collect();
+        let typed = Typed::try_parse_from(&args)?;
+        let command = match (typed.seed.into_command(), typed.command) {
+            (Some((flag, _)), Some(_)) => return Err(UsageError::flag_beside_command(flag)),
+            (Some((_, command)), None) => Some(command),
+            (None, command) => command,
+        };
+        Ok(Self { global: typed.global, command })
+    }
+}
+
+/// The options that every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// kmi's home: configuration, keys and state [default: $KMI_HOME, else ~/.kmi]
+    #[arg(long, value_name = "DIR", global = true, help_heading = "Global options")]
+    pub(crate) home: Option<PathBuf>,
+    /// The configuration file [default: HOME/kmi.config.toml or .json]
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Global options")]
+    pub(crate) config: Option<PathBuf>,
+    /// Set any configuration key for this call, as in `--set rotation.max_attempts=5`
+    #[arg(long, value_name = "KEY=VALUE", global = true, help_heading = "Global options")]
+    pub(crate) set: Vec<String>,
+    /// Print data as JSON
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+    /// When to use colour (`NO_COLOR` is obeyed)
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        global = true,
+        help_heading = "Global options"
+    )]
+    pub(crate) color: ColorChoice,
+    /// Say only what was asked for, and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    pub(crate) quiet: bool,
+    /// Say more; twice for even more
+    #[arg(short, long, action = ArgAction::Count, global = true, help_heading = "Global options")]
+    pub(crate) verbose: u8,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make the home with a commented configuration; nothing is ever overwritten
+    Init,
+    /// Run the proxy
+    #[command(after_help = "\
+Prints one line with the base URL when it is ready. SIGTERM lets running requests end, SIGHUP
+reloads keys and configuration.
+
+Examples:
+  kmi serve                              in the foreground
+  kmi serve --detach                     in the background; `kmi stop` ends it
+  kmi serve --listen 127.0.0.1:0         on a free port")]
+    Serve(ServeArgs),
+    /// Stop the running proxy; requests that are under way may end
+    Stop,
+    /// Make the running proxy read keys and configuration again
+    Reload,
+    /// Start a program with the environment that points it at the proxy
+    #[command(after_help = "\
+Works for Kimi Code, kimi-cli, Claude Code and everything built on the OpenAI or Anthropic SDKs.
+No configuration file of the program is changed. When no proxy runs, one runs beside it.
+
+Examples:
+  kmi run kimi
+  kmi run -- kimi -p \"explain this repository\"
+  kmi run --model kimi-for-coding -- claude
+
+Exit code: that of the program; 127 when it is not found, 128+n when signal n ended it.")]
+    Run(RunArgs),
+    /// Print the environment that `kmi run` sets
+    #[command(after_help = "\
+Examples:
+  eval \"$(kmi env)\"                    sh, bash, zsh
+  kmi env --shell fish | source        fish
+  kmi env --shell json                 for editors and scripts
+
+The output contains the token of this home: do not paste it anywhere public.")]
+    Env(EnvArgs),
+    /// Switch the active key to the next usable one, or to KEY
+    #[command(after_help = "\
+Works with and without a running proxy; a running one obeys at once.
+
+Examples:
+  kmi rotate                           the next usable key
+  kmi rotate work                      the key labelled `work`")]
+    Rotate(RotateArgs),
+    /// Switch automatic rotation on or off: every request takes the next key
+    #[command(after_help = "\
+Works with and without a running proxy; a running one obeys at once. The choice outlives restarts.
+
+Examples:
+  kmi auto                             on
+  kmi auto off                         back to the active key")]
+    Auto(AutoArgs),
+    /// Show mode, keys, their health and their quota
+    Status,
+    /// List, add, remove and switch keys
+    Keys {
+        #[command(subcommand)]
+        command: Option<KeysCommand>,
+    },
+    /// Follow the trace: which key served which request, and how it ended
+    #[command(after_help = trace::EXAMPLES, args_conflicts_with_subcommands = true)]
+    Trace(TraceArgs),
+    /// Check the trace: unbroken, complete, and fair
+    #[command(after_help = "\
+Every turn is replayed: who was usable, whose turn it was, who served. FILE is a file that
+`kmi trace export` wrote; without it the ledger of this home is checked.
+
+Examples:
+  kmi verify
+  kmi verify --window 1000
+  kmi verify trace.jsonl --head 3f6c…
+
+Exit codes: 0 fair, 1 violated, incomplete or broken chain, 3 not enough data.")]
+    Verify(VerifyArgs),
+    /// Show and check the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Show the whole system against a built-in stand-in for Kimi: no key, no network
+    #[command(after_help = "\
+Seven keys, realistic failures, and the verdict at the end. Nothing of your home is touched.
+
+Examples:
+  kmi demo
+  kmi demo --requests 5000
+  kmi demo --serve                     keeps running, for your own experiments")]
+    Demo(DemoArgs),
+}
+
+/// `kmi serve`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServeArgs {
+    /// Run in the background
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Where to listen, as 127.0.0.1:54123; port 0 picks one (same as `--set proxy.listen=ADDR`)
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+}
+
+/// `kmi run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The model for clients that need one named [default: client.model of the configuration]
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// The program and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// `kmi env`.
+#[derive(Debug, Args)]
+pub(crate) struct EnvArgs {
+    /// For which shell
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) shell: Shell,
+}
+
+/// A way to write an environment down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    /// `export NAME='value'`: sh, bash, zsh, dash.
+    #[default]
+    Sh,
+    /// `set -gx NAME 'value'`.
+    Fish,
+    /// One JSON object.
+    Json,
+}
+
+/// `kmi rotate` and `--rotate`.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct RotateArgs {
+    /// Label or id of the key to switch to [default: the next usable one]
+    #[arg(value_name = "KEY")]
+    pub(crate) key: Option<String>,
+}
+
+/// `kmi auto` and `--auto_rotate`.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct AutoArgs {
+    /// On or off
+    #[arg(value_enum, default_value_t)]
+    pub(crate) switch: Switch,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// On.
+    #[default]
+    On,
+    /// Off.
+    Off,
+}
+
+/// `kmi verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// An exported trace [default: the ledger of this home]
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Judge the last N turns as well
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) window: Option<u64>,
+    /// The head of the chain as it was noted earlier; it must still be in the trace
+    #[arg(long, value_name = "HASH")]
+    pub(crate) head: Option<String>,
+    /// Exit with 0 when there are too few turns to judge
+    #[arg(long)]
+    pub(crate) allow_insufficient: bool,
+}
+
+/// `kmi config …`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print every setting with its value and where the value comes from
+    Show,
+    /// Check the configuration without using it; needs no network
+    Check,
+    /// Print the paths that kmi uses
+    Path,
+}
+
+/// `kmi demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// How many requests to send
+    #[arg(long, value_name = "N", default_value_t = 700,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) requests: u32,
+    /// Keep running afterwards and print how to reach it
+    #[arg(long)]
+    pub(crate) serve: bool,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! `kmi trace …`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use kmi_core::outcome::Outcome;
+
+use super::{Moment, moment};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  kmi trace                                      follow what happens now
+  kmi trace --json | jq .key                     the same as JSON lines
+  kmi trace --key work --outcome rate_limited    only what you look for
+  kmi trace export -o trace.jsonl                everything, byte for byte";
+
+/// `kmi trace` and `--trace`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct TraceArgs {
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    #[command(subcommand)]
+    pub(crate) command: Option<TraceCommand>,
+}
+
+/// Which lines are shown.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Filter {
+    /// Only this key, by label or id
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// Only attempts that ended so
+    #[arg(long, value_name = "OUTCOME", value_parser = outcome_parser())]
+    pub(crate) outcome: Option<Outcome>,
+}
+
+/// `kmi trace …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TraceCommand {
+    /// Write the stored trace to standard output or a file
+    #[command(after_help = "\
+JSON lines are the stored lines byte for byte: `kmi verify FILE` can check them anywhere.
+A time is a date, an RFC 3339 time, or how long ago: 2026-03-01, 2026-03-01T12:00:00Z, 30m, 24h, 7d.
+
+Examples:
+  kmi trace export -o trace.jsonl
+  kmi trace export --since 24h --format csv -o today.csv")]
+    Export(ExportArgs),
+}
+
+/// `kmi trace export`.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The form of the lines
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: ExportFormat,
+    /// Only lines from this time on
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    pub(crate) since: Option<Moment>,
+    /// Only lines before this time
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    pub(crate) until: Option<Moment>,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// Write to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// The form of exported lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// The stored lines.
+    #[default]
+    Jsonl,
+    /// A table for spreadsheets; its cells are inert there.
+    Csv,
+}
+
+fn outcome_parser() -> impl clap::builder::TypedValueParser<Value = Outcome> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+    PossibleValuesParser::new(Outcome::ALL.map(Outcome::as_str))
+        .try_map(|word| Outcome::parse(&word).ok_or("no such outcome"))
+}
