@@ -2,7 +2,7 @@
 
 use http::{Method, Uri};
 
-use crate::{gate, upstream::Surface};
+use crate::{home::Token, upstream::Surface};
 
 /// Where a request goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum Route<'a> {
 }
 
 /// Finds the way. `base` is the base path without a `/` at its end.
-pub fn route<'a>(method: &Method, uri: &'a Uri, base: &str, token: &[u8]) -> Route<'a> {
+pub fn route<'a>(method: &Method, uri: &'a Uri, base: &str, token: &Token) -> Route<'a> {
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let Some(rest) = below(target, base) else { return Route::Nowhere };
     if method == Method::HEAD && bare(rest) {
@@ -40,7 +40,7 @@ pub fn route<'a>(method: &Method, uri: &'a Uri, base: &str, token: &[u8]) -> Rou
         None => (rest, false),
         Some(after) => {
             let (given, rest) = after.split_at(after.find(['/', '?']).unwrap_or(after.len()));
-            if !gate::is_token(given.as_bytes(), token) {
+            if !token.matches(given.as_bytes()) {
                 // Like a request without any token: it goes nowhere, and does not say why.
                 return upstream(rest, false);
             }
@@ -91,9 +91,11 @@ fn bare(rest: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// `tok` in a target stands for the right token.
     fn go(method: Method, target: &str) -> String {
+        let target = target.replace("/tok", &format!("/{}", "ab".repeat(32)));
         let uri: Uri = target.parse().unwrap();
-        match route(&method, &uri, "/kmi-rotor", b"tok") {
+        match route(&method, &uri, "/kmi-rotor", &Token::new(&[0xab; 32])) {
             Route::Upstream { name, surface, rest, token } => {
                 format!("{} {surface:?} {rest} {token}", name.unwrap_or("-"))
             }
