@@ -10,7 +10,6 @@ use std::{
 
 use jiff::Timestamp;
 use kmi_core::{
-    eligible::KeySet,
     outcome::Outcome,
     trace::{self, Record},
 };
@@ -20,7 +19,7 @@ use super::{facts::Facts, intake::SentBytes};
 use crate::{
     ledger::Sink,
     pool::{Picked, Pool, Seen},
-    server::Phase,
+    proxy::Phase,
     usage_scan::Usage,
 };
 
@@ -32,7 +31,6 @@ pub(crate) struct Attempt {
     phase: Phase,
     facts: Arc<Facts>,
     picked: Picked,
-    tried: KeySet,
     number: u32,
     chosen: Instant,
     queue: Duration,
@@ -60,17 +58,16 @@ pub(crate) struct Begin {
     pub(crate) phase: Phase,
     pub(crate) facts: Arc<Facts>,
     pub(crate) picked: Picked,
-    pub(crate) tried: KeySet,
     pub(crate) number: u32,
 }
 
 impl Attempt {
     pub(crate) fn begin(begin: Begin) -> Self {
-        let Begin { pool, sink, phase, facts, picked, tried, number } = begin;
+        let Begin { pool, sink, phase, facts, picked, number } = begin;
         let chosen = Instant::now();
         let queue = chosen - facts.arrived;
         let (sent, seen) = (SentBytes::Known(0), Observed::default());
-        Self { pool, sink, phase, facts, picked, tried, number, chosen, queue, sent, seen, reported: false }
+        Self { pool, sink, phase, facts, picked, number, chosen, queue, sent, seen, reported: false }
     }
 
     /// Says how the bytes of the request's body are counted.
@@ -115,7 +112,7 @@ impl Attempt {
         self.sink.push(Record::Attempt(self.line(verdict, latency, now)));
     }
 
-    fn line(&mut self, verdict: &Verdict, latency: Duration, ts: Timestamp) -> trace::Attempt {
+    fn line(&self, verdict: &Verdict, latency: Duration, ts: Timestamp) -> trace::Attempt {
         let (facts, picked, seen) = (&self.facts, &self.picked, &self.seen);
         let place = picked.turn;
         trace::Attempt {
@@ -127,7 +124,7 @@ impl Attempt {
             key: Arc::clone(&picked.key_id),
             label: picked.key.label.shared(),
             eligible: Arc::clone(&picked.eligible),
-            tried: std::mem::take(&mut self.tried),
+            tried: picked.tried.clone(),
             request_id: Arc::clone(&facts.request_id),
             session_id: facts.session_id.clone(),
             attempt: self.number,
@@ -157,7 +154,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if !self.reported {
-            let stopped = self.phase.is_stopping();
+            let stopped = self.phase.is_ending();
             let outcome = if stopped { Outcome::Shutdown } else { Outcome::ClientGone };
             self.report(&Verdict::of(outcome));
         }

@@ -19,7 +19,11 @@ use http::{Request, Response, header, request::Parts};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use jiff::Timestamp;
-use kmi_health::classify::{Action, Verdict};
+use kmi_core::outcome::Outcome;
+use kmi_health::{
+    board::Exhausted,
+    classify::{Action, Verdict},
+};
 
 pub use self::{intake::ReplayBudget, relay::Observer, wait::WaitingRoom};
 use self::{
@@ -32,7 +36,7 @@ use self::{
 use crate::{
     body::{Idle, Relay},
     peek::{Peek, peek},
-    pool::{Exhausted, Pool, Tried},
+    pool::{Pool, Tried},
     proxy::{Live, Proxy},
     reply::{self, Refusal},
     upstream::{Sent, Surface, Upstream},
@@ -141,22 +145,21 @@ impl<'a> Journey<'a> {
 
     /// The next attempt's key: at once, or after a wait where the settings allow one.
     async fn pick(&self) -> Result<Attempt, Exhausted> {
-        let pick = || self.pool.pick(&self.tried, Timestamp::now());
-        let picked = match pick() {
+        let model = self.facts.model.as_deref();
+        let pick = |now| self.pool.pick(&self.tried, model, now);
+        let picked = match pick(Timestamp::now()) {
             Ok(picked) => picked,
             Err(exhausted) => {
                 let rotation = &self.live.settings.rotation;
                 self.proxy.waiting.wait(exhausted, rotation, self.facts.arrived, pick).await?
             }
         };
-        let tried = picked.mask_of(&self.tried);
         let begin = Begin {
             pool: Arc::clone(self.pool),
             sink: self.proxy.sink.clone(),
             phase: self.proxy.phase.clone(),
             facts: Arc::clone(&self.facts),
             picked,
-            tried,
             number: u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(1),
         };
         Ok(Attempt::begin(begin))
@@ -181,7 +184,7 @@ impl<'a> Journey<'a> {
                 attempt.seen.connect = sent.connect;
                 attempt.seen.status = Some(sent.response.status().as_u16());
                 if judge::is_good(sent.response.status()) {
-                    return Next::Answer(self.relay(attempt, sent, Bytes::new(), Verdict::good()));
+                    return Next::Answer(self.relay(attempt, sent, Bytes::new(), Verdict::of(Outcome::Ok)));
                 }
                 self.refused(attempt, sent).await
             }
@@ -263,7 +266,7 @@ impl<'a> Journey<'a> {
     }
 
     fn answer_exhausted(&self, exhausted: Exhausted) -> Response<ReplyBody> {
-        self.own(&wait::refusal(exhausted))
+        self.own(&wait::refusal(exhausted, Timestamp::now()))
     }
 
     /// An answer of kmi's own, with the request's id.

@@ -5,18 +5,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
+use kmi_health::board::Exhausted;
 use tokio::sync::Mutex;
 
 use crate::{
-    pool::{Exhausted, Picked},
+    pool::Picked,
     reply::Refusal,
     settings::{OnExhausted, RotationSettings},
 };
 
 /// Requests that may wait at once; further ones are answered.
 const SEATS: usize = 256;
-/// The longest `Retry-After` that a client is told: kimi-code sleeps for whatever it says.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// Between two looks at the keys at least.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// Where requests wait for the next usable key: first come, first served.
 #[derive(Debug, Default)]
@@ -35,7 +37,7 @@ impl WaitingRoom {
         exhausted: Exhausted,
         settings: &RotationSettings,
         arrived: Instant,
-        mut pick: impl FnMut() -> Result<Picked, Exhausted>,
+        mut pick: impl FnMut(Timestamp) -> Result<Picked, Exhausted>,
     ) -> Result<Picked, Exhausted> {
         if settings.on_exhausted == OnExhausted::Fail {
             return Err(exhausted);
@@ -47,13 +49,15 @@ impl WaitingRoom {
         };
         let mut last = exhausted;
         loop {
-            let Exhausted::Wait(soonest) = last else { return Err(last) };
-            let next = tokio::time::Instant::now() + soonest.max(Duration::from_millis(10));
+            let now = Timestamp::now();
+            let Some(at) = last.at() else { return Err(last) };
+            let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+            let next = tokio::time::Instant::now() + wait.max(MOMENT);
             if next > deadline {
                 return Err(last);
             }
             tokio::time::sleep_until(next).await;
-            match pick() {
+            match pick(Timestamp::now()) {
                 Ok(picked) => return Ok(picked),
                 Err(exhausted) => last = exhausted,
             }
@@ -76,17 +80,14 @@ impl Drop for Seat<'_> {
 }
 
 /// kmi's own answer when no key is usable (CONTRACT section 4).
-pub(super) fn refusal(exhausted: Exhausted) -> Refusal {
+pub(super) fn refusal(exhausted: Exhausted, now: Timestamp) -> Refusal {
     match exhausted {
-        Exhausted::Wait(wait) if wait <= LONGEST_RETRY_AFTER => {
+        Exhausted::ShortWait { at } => {
+            let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
             Refusal::all_must_wait(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
         }
-        // Blocked for longer, though not for quota: nothing that a retry would mend soon.
-        Exhausted::Wait(_) => Refusal::no_key(
-            "No Kimi key is usable now, and none will be within a minute; `kmi status` says why.",
-        ),
-        Exhausted::Quota(until) => Refusal::quota_spent(until),
-        Exhausted::NoneWorks => Refusal::no_key(
+        Exhausted::QuotaSpent { at } => Refusal::quota_spent(at),
+        Exhausted::NoneWorking { .. } => Refusal::no_key(
             "No Kimi key works. `kmi status` shows why; add one with `kmi keys add`.",
         ),
     }
@@ -94,21 +95,27 @@ pub(super) fn refusal(exhausted: Exhausted) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     #[test]
     fn the_three_answers() {
-        let code = |exhausted| (refusal(exhausted).status().as_u16(), refusal(exhausted).code());
-        let wait = |millis| Exhausted::Wait(Duration::from_millis(millis));
-        assert_eq!(code(wait(0)), (429, "all_keys_rate_limited"));
-        assert_eq!(code(wait(60_000)), (429, "all_keys_rate_limited"));
-        assert_eq!(code(wait(60_001)), (503, "no_usable_key"));
-        assert_eq!(code(Exhausted::Quota(None)), (429, "all_keys_exhausted"));
-        assert_eq!(code(Exhausted::NoneWorks), (503, "no_usable_key"));
+        let now = Timestamp::UNIX_EPOCH;
+        let code = |exhausted| {
+            let refusal = refusal(exhausted, now);
+            (refusal.status().as_u16(), refusal.code())
+        };
+        let at = now + SignedDuration::from_millis(2500);
+        assert_eq!(code(Exhausted::ShortWait { at }), (429, "all_keys_rate_limited"));
+        assert_eq!(code(Exhausted::QuotaSpent { at: Some(at) }), (429, "all_keys_exhausted"));
+        assert_eq!(code(Exhausted::NoneWorking { at: None }), (503, "no_usable_key"));
+        let response = refusal(Exhausted::ShortWait { at }, now).response();
+        assert_eq!(response.headers()["retry-after"], "3", "rounded up");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_ends_with_a_key_or_at_the_limit() {
+    async fn a_wait_ends_at_its_limit() {
         let room = WaitingRoom::default();
         let settings = RotationSettings {
             on_exhausted: OnExhausted::Wait,
@@ -116,15 +123,24 @@ mod tests {
             ..RotationSettings::default()
         };
         let mut asked = 0;
-        let soon = Exhausted::Wait(Duration::from_secs(3));
-        let pick = || {
+        let soon = |now: Timestamp| Exhausted::ShortWait { at: now + SignedDuration::from_secs(3) };
+        let pick = |now| {
             asked += 1;
-            Err(soon)
+            Err(soon(now))
         };
         let arrived = tokio::time::Instant::now().into_std();
-        let end = room.wait(soon, &settings, arrived, pick).await;
-        assert_eq!(end.unwrap_err(), soon);
+        let end = room.wait(soon(Timestamp::now()), &settings, arrived, pick).await;
+        assert!(matches!(end, Err(Exhausted::ShortWait { .. })));
         assert_eq!(asked, 3, "after 3, 6 and 9 seconds; 12 would be too late");
         assert_eq!(room.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn without_the_setting_nobody_waits() {
+        let room = WaitingRoom::default();
+        let none = Exhausted::NoneWorking { at: None };
+        let settings = RotationSettings::default();
+        let end = room.wait(none, &settings, Instant::now(), |_| unreachable!()).await;
+        assert_eq!(end.unwrap_err(), none);
     }
 }

@@ -19,7 +19,12 @@ use kmi_core::{
     snapshot::KeyRow,
     state::Mode,
 };
-use kmi_health::{Policy, classify::Verdict};
+use kmi_health::{
+    Policy,
+    board::Exhausted,
+    breaker::AttemptId,
+    classify::Verdict,
+};
 use parking_lot::Mutex;
 
 use self::state::State;
@@ -61,16 +66,22 @@ pub struct Start {
 pub struct Picked {
     /// The key.
     pub key: Arc<Key>,
+    /// Its id as the trace has it.
+    pub key_id: Arc<str>,
     /// Its turn; `None` in manual mode.
     pub turn: Option<Place>,
     /// The epoch that the masks refer to.
     pub epoch: u64,
     /// The keys that were eligible.
     pub eligible: Arc<KeySet>,
-    /// The key's index in that epoch.
+    /// The keys that the request had tried before, in that epoch.
+    pub tried: KeySet,
+    /// The key's number in that epoch.
     pub index: usize,
     /// The mode in force.
     pub mode: Mode,
+    /// The attempt's number on the health board.
+    attempt: AttemptId,
 }
 
 /// A turn's place in the rotation.
@@ -82,17 +93,6 @@ pub struct Place {
     pub prev_slot: Option<usize>,
     /// Its slot.
     pub slot: usize,
-}
-
-/// Why no key could be chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exhausted {
-    /// The soonest key is free after this time.
-    Wait(Duration),
-    /// The quota of all keys is spent; the first resets then, if that is known.
-    Quota(Option<Timestamp>),
-    /// No key works, or there is none.
-    NoneWorks,
 }
 
 impl Pool {
@@ -123,11 +123,21 @@ impl Pool {
         self.upstream.store(Arc::new(upstream));
     }
 
-    /// Chooses the key of the next attempt; `tried` are the keys this request has tried.
-    pub fn pick(&self, tried: &Tried, now: Timestamp) -> Result<Picked, Exhausted> {
+    /// Chooses the key of the next attempt at a request that names `model` and has `tried` keys.
+    pub fn pick(
+        &self,
+        tried: &Tried,
+        model: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Picked, Exhausted> {
         let mut state = self.state.lock();
         state.refresh(now, &self.name, &self.sink);
-        state.pick(tried, now)
+        state.pick(tried, model, now)
+    }
+
+    /// Why no key can be chosen now.
+    pub fn exhausted(&self, now: Timestamp) -> Exhausted {
+        self.state.lock().exhausted(now)
     }
 
     /// Takes note of how an attempt ended.
