@@ -53,6 +53,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod account;
 pub mod board;
 pub mod breaker;
 pub mod classify;
@@ -60,6 +61,7 @@ mod cooldown;
 pub mod kimi_error;
 mod latency;
 pub mod policy;
+pub mod quota;
 pub mod retry_after;
 
 use serde::{Deserialize, Serialize};
