@@ -3,7 +3,7 @@
 //! `kmi-cli` reads these from flags, environment, `.env` and the configuration file; nothing in
 //! this crate knows where a value came from.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use kmi_core::state::{Mode, Policy};
 
@@ -14,14 +14,33 @@ pub struct Settings {
     pub proxy: ProxySettings,
     /// The upstreams; never empty, and the first one answers at `BASE_PATH/v1`.
     pub upstreams: Vec<UpstreamSettings>,
-    /// Where the key files are.
+    /// Where the key files are; a relative path is below the home.
     pub keys_dir: PathBuf,
+    /// Where ledger, token and counters are; a relative path is below the home.
+    pub state_dir: PathBuf,
     /// How keys take turns.
     pub rotation: RotationSettings,
     /// When keys are blocked, and for how long.
     pub health: kmi_health::Policy,
     /// The ledger.
     pub trace: TraceSettings,
+    /// Other nodes that share the rotation.
+    pub fleet: FleetSettings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            proxy: ProxySettings::default(),
+            upstreams: vec![UpstreamSettings::default()],
+            keys_dir: "_auths".into(),
+            state_dir: "state".into(),
+            rotation: RotationSettings::default(),
+            health: kmi_health::Policy::default(),
+            trace: TraceSettings::default(),
+            fleet: FleetSettings::default(),
+        }
+    }
 }
 
 /// The listener.
@@ -144,5 +163,45 @@ pub struct TraceSettings {
 impl Default for TraceSettings {
     fn default() -> Self {
         Self { retention: 1 << 30, required: false }
+    }
+}
+
+/// The store through which several nodes share rotation, health and trace.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct FleetSettings {
+    /// A Redis or Valkey URL; `None`: this node is alone.
+    pub url: Option<String>,
+}
+
+impl FleetSettings {
+    /// The URL as it may be shown: without user name and password.
+    pub fn shown_url(&self) -> Option<String> {
+        let url = self.url.as_deref()?;
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        // The authority ends at the first of these; only an `@` before that ends a password.
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let start = rest[..end].rfind('@').map_or(0, |at| at + 1);
+        let mask = if start == 0 { "" } else { "…@" };
+        Some(format!("{scheme}://{mask}{}", &rest[start..]))
+    }
+}
+
+impl fmt::Debug for FleetSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FleetSettings").field("url", &self.shown_url()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_of_the_fleet_is_never_shown() {
+        let shown = |url: &str| FleetSettings { url: Some(url.into()) }.shown_url().unwrap();
+        assert_eq!(shown("redis://127.0.0.1:6379"), "redis://127.0.0.1:6379");
+        assert_eq!(shown("rediss://u:p@ss@host:6379/0"), "rediss://…@host:6379/0");
+        let settings = FleetSettings { url: Some("redis://:hunter2@host".into()) };
+        assert!(!format!("{settings:?}").contains("hunter2"));
     }
 }

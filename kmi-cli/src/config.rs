@@ -1,0 +1,211 @@
+//! Settings: as written (`file`, `dotenv`, `env`, command line), layered with their origin
+//! (`layers`), typed and checked (`resolve`).
+//!
+//! Nothing is read from the current directory unless it is named: a cloned repository must not be
+//! able to send keys elsewhere.
+
+mod dotenv;
+mod env;
+mod file;
+mod layers;
+mod problem;
+mod resolve;
+mod schema;
+mod url;
+mod value;
+
+use std::path::{Path, PathBuf};
+
+use kmi_core::key::{ApiKey, ApiKeyError};
+use kmi_proxy::{home::Home, settings::Settings};
+
+pub(crate) use self::{
+    env::Environment,
+    problem::{ConfigError, Problem},
+    resolve::Row,
+};
+use self::{
+    layers::{Layers, Origin, Written},
+    value::Scalar,
+};
+use crate::{args::Global, client_env::ClientSettings};
+
+/// Everything that is configured, checked, with its origins.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Where everything is.
+    pub(crate) home: Home,
+    /// The configuration file that was read.
+    pub(crate) file: Option<PathBuf>,
+    /// What the proxy needs to know; all paths are absolute.
+    pub(crate) settings: Settings,
+    /// What `kmi run` and `kmi env` need to know.
+    pub(crate) client: ClientSettings,
+    /// Keys that stand in `.env` or in the environment as `KMI_API_KEY_<NAME>`.
+    pub(crate) env_keys: Vec<EnvKey>,
+    /// Every setting with its value and origin, for people.
+    pub(crate) rows: Vec<Row>,
+    /// What is odd without being wrong.
+    pub(crate) warnings: Vec<Problem>,
+}
+
+/// A key that stands in `.env` or in the environment.
+///
+/// The value is taken as a key at once, so that nothing but a key's masked form can be printed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct EnvKey {
+    /// What follows `KMI_API_KEY_`; the label unless another is given.
+    pub(crate) name: String,
+    /// The key, or why the value cannot be one.
+    pub(crate) key: Result<ApiKey, ApiKeyError>,
+    /// File and line, or the name of the variable.
+    pub(crate) origin: String,
+}
+
+/// A setting that has a command line option of its own, such as `--listen`.
+#[derive(Debug, Clone)]
+pub(crate) struct Flag {
+    /// The configuration key, as `proxy.listen`.
+    pub(crate) key: &'static str,
+    /// The option, as `--listen`.
+    pub(crate) option: &'static str,
+    /// What was typed.
+    pub(crate) value: String,
+}
+
+/// Reads, layers and checks the whole configuration.
+pub(crate) fn load(
+    global: &Global,
+    flags: &[Flag],
+    env: &Environment,
+) -> Result<Config, ConfigError> {
+    let home = locate_home(global.home.as_deref(), env)?;
+    let mut problems = Vec::new();
+    let mut warnings = Vec::new();
+
+    let file = locate_file(global.config.as_deref(), &home)?;
+    let from_file = match &file {
+        Some(path) => file::read(path, &mut problems)?,
+        None => Vec::new(),
+    };
+    let mut from_flags = parse_sets(&global.set, &mut problems);
+    from_flags.extend(flags.iter().map(|flag| Written {
+        key: flag.key.to_owned(),
+        value: Scalar::Raw(flag.value.clone()),
+        origin: Origin::CommandLine { option: flag.option },
+    }));
+
+    let names = layers::upstream_names(from_file.iter().chain(&from_flags));
+    let dotenv = dotenv::read(&home.env_file(), &mut warnings)?;
+    let (from_dotenv, mut env_keys) = env::settings_and_keys(dotenv, &names, &mut warnings);
+    let (from_env, keys) = env::settings_and_keys(env.kmi(), &names, &mut warnings);
+    env_keys.retain(|old| keys.iter().all(|new| new.name != old.name));
+    env_keys.extend(keys);
+
+    let layers = Layers::merge([from_file, from_dotenv, from_env, from_flags]);
+    let (resolved, rows) = resolve::resolve(&layers, &mut problems);
+    if !problems.is_empty() {
+        return Err(ConfigError { problems });
+    }
+    let (mut settings, client) = (resolved.settings, resolved.client);
+    let home = home.with_dirs(&settings.keys_dir, &settings.state_dir);
+    home.auths_dir().clone_into(&mut settings.keys_dir);
+    home.state_dir().clone_into(&mut settings.state_dir);
+    for upstream in &mut settings.upstreams {
+        upstream.ca_file = upstream.ca_file.take().map(|path| home.root().join(path));
+    }
+    Ok(Config { home, file, settings, client, env_keys, rows, warnings })
+}
+
+/// The home: `--home`, else `KMI_HOME`, else `~/.kmi`; absolute.
+pub(crate) fn locate_home(option: Option<&Path>, env: &Environment) -> Result<Home, ConfigError> {
+    let root = match (option, env.path("KMI_HOME"), env.path("HOME")) {
+        (Some(dir), _, _) => dir.to_owned(),
+        (None, Some(dir), _) => dir,
+        (None, None, Some(user)) => user.join(".kmi"),
+        (None, None, None) => {
+            return Err(Problem::new("neither KMI_HOME nor HOME is set")
+                .hint("name kmi's home with `--home DIR`")
+                .into());
+        }
+    };
+    let root = std::path::absolute(&root).map_err(|error| {
+        ConfigError::from(
+            Problem::new(format!("cannot use {} as home: {error}", root.display()))
+                .hint("name another directory with `--home DIR`"),
+        )
+    })?;
+    Ok(Home::new(root))
+}
+
+/// The configuration file: the named one, else the one in the home, if any.
+fn locate_file(option: Option<&Path>, home: &Home) -> Result<Option<PathBuf>, ConfigError> {
+    if let Some(path) = option {
+        return Ok(Some(path.to_owned()));
+    }
+    let [toml, json] = [home.config_toml(), home.config_json()];
+    match (toml.exists(), json.exists()) {
+        (true, true) => {
+            Err(Problem::new(format!("{} and kmi.config.json exist both", toml.display()))
+                .hint("remove one of them, or name one with `--config FILE`")
+                .into())
+        }
+        (true, false) => Ok(Some(toml)),
+        (false, true) => Ok(Some(json)),
+        (false, false) => Ok(None),
+    }
+}
+
+fn parse_sets(sets: &[String], problems: &mut Vec<Problem>) -> Vec<Written> {
+    let mut written = Vec::new();
+    for set in sets {
+        let origin = Origin::CommandLine { option: "--set" };
+        let Some((key, value)) = set.split_once('=') else {
+            problems.push(
+                Problem::new(format!("`{set}` is no KEY=VALUE"))
+                    .at(&origin)
+                    .hint("for example `--set rotation.max_attempts=5`"),
+            );
+            continue;
+        };
+        let key = key.trim();
+        if schema::find(key).is_none() {
+            problems.push(schema::unknown(key).at(&origin));
+            continue;
+        }
+        written.push(Written {
+            key: key.to_owned(),
+            value: Scalar::Raw(value.trim().to_owned()),
+            origin,
+        });
+    }
+    written
+}
+
+/// What lies in the current directory and looks as if it were meant for kmi, but is not used.
+///
+/// Returns one line for people.
+pub(crate) fn unused_here(config: &Config, current_dir: &Path) -> Option<String> {
+    let same = |path: &Path| match (path.canonicalize(), current_dir.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    };
+    if same(config.home.root()) {
+        return None;
+    }
+    let used_file = config.file.as_deref().and_then(Path::parent).is_some_and(|dir| {
+        // A bare file name has the empty path as its parent.
+        dir.as_os_str().is_empty() || same(dir)
+    });
+    let used_keys = config.home.auths_dir().parent().is_some_and(same);
+    let found: Vec<&str> = [("_auths", used_keys), (".env", false), ("kmi.config.toml", used_file)]
+        .into_iter()
+        .filter(|(name, used)| !used && current_dir.join(name).exists())
+        .map(|(name, _)| name)
+        .collect();
+    if found.is_empty() {
+        return None;
+    }
+    let list = found.iter().map(|name| format!("./{name}")).collect::<Vec<_>>().join(", ");
+    Some(format!("not used here: {list}; `--home .` uses this directory as kmi's home"))
+}

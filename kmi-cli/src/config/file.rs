@@ -1,0 +1,126 @@
+//! The configuration file as written: TOML or JSON, checked for names, with the line of each value.
+
+mod json;
+mod toml;
+
+use std::{fs, io::Read as _, ops::Range, path::Path};
+
+use super::{
+    dotenv::MAX_BYTES,
+    layers::{Origin, Written},
+    problem::{ConfigError, Problem},
+    schema,
+    value::Scalar,
+};
+
+/// A value and the place where it stands.
+#[derive(Debug)]
+struct Entry {
+    key: String,
+    value: Node,
+    /// Byte offset in the text.
+    at: usize,
+}
+
+/// A table, or anything else.
+#[derive(Debug)]
+enum Node {
+    /// In the order of the text.
+    Table(Vec<Entry>),
+    Value(Scalar),
+}
+
+/// A text that is not TOML or JSON, or has a key twice.
+#[derive(Debug)]
+struct SyntaxError {
+    message: String,
+    at: usize,
+}
+
+/// The settings of a file; what is wrong with single ones goes to `problems`.
+pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Result<Vec<Written>, ConfigError> {
+    let text = content(path)?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    let (entries, errors) = if json { json::parse(text) } else { toml::parse(text) };
+    let place = |at| Origin::File { path: path.to_owned(), line: line_at(text, at) };
+    for error in errors {
+        problems.push(
+            Problem::new(error.message)
+                .at(&place(error.at))
+                .hint("kmi.config.toml.example shows how a configuration is written"),
+        );
+    }
+    let mut settings = Vec::new();
+    collect("", entries, &place, &mut settings, problems);
+    Ok(settings)
+}
+
+fn content(path: &Path) -> Result<String, ConfigError> {
+    let broken = |why: &str| {
+        ConfigError::from(
+            Problem::new(format!("cannot read {}: {why}", path.display()))
+                .hint("name a readable UTF-8 text file with `--config FILE`"),
+        )
+    };
+    let metadata = fs::metadata(path).map_err(|error| broken(&error.to_string()))?;
+    if metadata.is_dir() {
+        return Err(broken("it is a directory"));
+    }
+    let mut text = String::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
+        .map_err(|error| broken(&error.to_string()))?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(broken("it is over 1 MiB"));
+    }
+    Ok(text)
+}
+
+/// Walks the tables; a table that does not exist is one problem, not one for each of its keys.
+fn collect(
+    prefix: &str,
+    entries: Vec<Entry>,
+    place: &impl Fn(usize) -> Origin,
+    settings: &mut Vec<Written>,
+    problems: &mut Vec<Problem>,
+) {
+    for entry in entries {
+        // A quoted key with a dot in it is one name, not a path.
+        let name = if entry.key.contains('.') { format!("{:?}", entry.key) } else { entry.key };
+        let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
+        let origin = place(entry.at);
+        match entry.value {
+            Node::Table(entries) if schema::is_section(&key) => {
+                collect(&key, entries, place, settings, problems);
+            }
+            Node::Value(_) if schema::is_section(&key) => {
+                problems.push(
+                    Problem::new(format!("`{key}` is a table of settings, not a setting"))
+                        .at(&origin)
+                        .hint(format!("write [{key}] and its keys below it")),
+                );
+            }
+            value if schema::find(&key).is_some() => {
+                let value = match value {
+                    Node::Value(value) => value,
+                    Node::Table(_) => Scalar::Other("a table"),
+                };
+                settings.push(Written { key, value, origin });
+            }
+            Node::Table(_) | Node::Value(_) => problems.push(schema::unknown(&key).at(&origin)),
+        }
+    }
+}
+
+fn line_at(text: &str, at: usize) -> usize {
+    let before = text.as_bytes().get(..at).unwrap_or(text.as_bytes());
+    before.iter().filter(|byte| **byte == b'\n').count() + 1
+}
+
+fn start(span: Option<Range<usize>>) -> usize {
+    span.map_or(0, |span| span.start)
+}
+
+#[cfg(test)]
+mod tests;

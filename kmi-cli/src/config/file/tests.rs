@@ -1,0 +1,72 @@
+use super::*;
+
+fn parsed(name: &str, text: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(name);
+    fs::write(&path, text).unwrap();
+    let mut problems = Vec::new();
+    let settings = read(&path, &mut problems).unwrap();
+    let line = |origin: &Origin| match origin {
+        Origin::File { line, .. } => *line,
+        other => panic!("{other}"),
+    };
+    let mut told: Vec<String> =
+        settings.iter().map(|s| format!("{} {} = {:?}", line(&s.origin), s.key, s.value)).collect();
+    let root = format!("{}/", dir.path().display());
+    told.extend(problems.iter().map(|p| format!("{p} | {}", p.remedy()).replace(&root, "")));
+    told.join("\n")
+}
+
+#[test]
+fn toml_keeps_order_lines_and_types() {
+    let text = "\u{feff}proxy.listen = \"127.0.0.1:1\"\r\n[upstream.z]\r\nkind = \"openai\"\n\
+                [upstream.a]\nconnect_timeout = 3\ndefault = true\n[rotation]\nmax_attempts = 0x1_0\n";
+    insta::assert_snapshot!(parsed("c.toml", text), @"");
+}
+
+#[test]
+fn json_keeps_order_lines_and_types() {
+    let text = "{\n \"proxy\": {\"listen\": \"127.0.0.1:1\"},\n \"upstream\": {\n  \"z\": {\n   \"kind\": \
+                \"openai\"},\n  \"a\": {\"default\": true}},\n \"rotation\": {\"max_attempts\": 1.5}\n}\n";
+    insta::assert_snapshot!(parsed("c.json", text), @"");
+}
+
+#[test]
+fn wrong_names_are_told_with_the_nearest() {
+    let text = "[proxy]\nlisen = 1\n[proxi]\nlisten = 1\n[rotation]\nmode = { a = 1 }\n\
+                [upstream]\nkimi = 3\n[upstream.\"a b\"]\nkind = 1\n";
+    insta::assert_snapshot!(parsed("c.toml", text), @"");
+    let text = "\"proxy.listen\" = 1\nkeys = 5\n[health]\nfoo = 1\n[trace]\nretention = []\n";
+    insta::assert_snapshot!(parsed("c.toml", text), @"");
+}
+
+#[test]
+fn the_same_key_twice_is_an_error() {
+    insta::assert_snapshot!(parsed("c.toml", "[proxy]\nlisten = \"a\"\nlisten = \"b\"\n"), @"");
+    insta::assert_snapshot!(parsed("c.toml", "[proxy]\n[keys]\n[proxy]\n"), @"");
+    insta::assert_snapshot!(
+        parsed("c.json", "{\"proxy\": {\n\"listen\": 1,\n\"listen\": 2}, \"proxy\": {}}"), @""
+    );
+}
+
+#[test]
+fn what_is_no_toml_or_json_is_told_by_line() {
+    insta::assert_snapshot!(parsed("c.toml", "[proxy]\nlisten = \n[keys\ndir = 'x'\n"), @"");
+    insta::assert_snapshot!(parsed("c.json", "{\n\"proxy\": {\n\"listen\": }}"), @"");
+    insta::assert_snapshot!(parsed("c.json", "[]"), @"");
+    assert_eq!(parsed("c.toml", ""), "");
+    assert_eq!(parsed("c.json", "{}"), "");
+}
+
+#[test]
+fn unreadable_files_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let read = |path: &Path| read(path, &mut Vec::new()).unwrap_err().to_string();
+    assert!(read(&dir.path().join("none.toml")).contains("none.toml"));
+    assert!(read(dir.path()).contains("it is a directory"));
+    let path = dir.path().join("big.toml");
+    fs::write(&path, "#".repeat(1 << 20) + "\n").unwrap();
+    assert!(read(&path).contains("over 1 MiB"));
+    fs::write(&path, b"a = \"\xff\"").unwrap();
+    assert!(read(&path).contains("UTF-8"));
+}

@@ -1,0 +1,208 @@
+//! The table of all configuration keys: one line per key.
+//!
+//! A new setting is a field with its default in `kmi_proxy::settings` (or `kmi_health::Policy`),
+//! a line here and a line in `kmi.config.toml.example`; file, environment, `--set`, `config show`
+//! and the nearest-name hints follow from the table.
+
+use kmi_proxy::settings::{Settings, UpstreamSettings};
+use serde_json::Value;
+
+use super::{
+    problem::Problem,
+    value::{Scalar, Setting, Size},
+};
+use crate::client_env::ClientSettings;
+
+/// Everything that the keys outside `upstream` set.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Root {
+    pub(super) settings: Settings,
+    pub(super) client: ClientSettings,
+}
+
+/// Everything that the keys below `upstream.NAME` set.
+#[derive(Debug, Clone)]
+pub(super) struct UpstreamRoot {
+    pub(super) settings: UpstreamSettings,
+    pub(super) default: bool,
+}
+
+/// One configuration key.
+pub(super) struct Key<T> {
+    /// Its name with dots; below `upstream.NAME` without that prefix.
+    pub(super) name: &'static str,
+    /// Sets it, or says what was expected.
+    pub(super) write: fn(&mut T, &Scalar) -> Result<(), String>,
+    /// Shows it.
+    pub(super) show: fn(&T) -> Value,
+}
+
+/// `key!("name", path.to.field)`, or `key!(Form, "name", path.to.field)` where the field's own
+/// type does not say how it is written.
+macro_rules! key {
+    ($name:literal, $($field:ident).+) => {
+        Key {
+            name: $name,
+            write: |root, written| {
+                root.$($field).+ = Setting::try_read(written)?;
+                Ok(())
+            },
+            show: |root| Setting::show(&root.$($field).+),
+        }
+    };
+    ($form:ty, $name:literal, $($field:ident).+) => {
+        Key {
+            name: $name,
+            write: |root, written| {
+                root.$($field).+ = <$form>::try_read(written)?.into();
+                Ok(())
+            },
+            show: |root| <$form>::from(root.$($field).+).show(),
+        }
+    };
+}
+
+/// The keys outside `upstream`.
+pub(super) const KEYS: &[Key<Root>] = &[
+    key!("proxy.listen", settings.proxy.listen),
+    key!("proxy.base_path", settings.proxy.base_path),
+    key!("proxy.allow_remote", settings.proxy.allow_remote),
+    key!("proxy.max_connections", settings.proxy.max_connections),
+    key!("proxy.drain_timeout", settings.proxy.drain_timeout),
+    key!("keys.dir", settings.keys_dir),
+    key!("state.dir", settings.state_dir),
+    key!("rotation.mode", settings.rotation.mode),
+    key!("rotation.policy", settings.rotation.policy),
+    key!("rotation.failover", settings.rotation.failover),
+    key!("rotation.max_attempts", settings.rotation.max_attempts),
+    key!("rotation.retry_unsafe", settings.rotation.retry_unsafe),
+    key!("rotation.on_exhausted", settings.rotation.on_exhausted),
+    key!("rotation.max_wait", settings.rotation.max_wait),
+    key!(Size, "trace.retention", settings.trace.retention),
+    key!("trace.required", settings.trace.required),
+    key!("client.model", client.model),
+    // Shown without its password, unlike any other key.
+    Key {
+        name: "fleet.url",
+        write: |root, written| {
+            root.settings.fleet.url = Setting::try_read(written)?;
+            Ok(())
+        },
+        show: |root| root.settings.fleet.shown_url().show(),
+    },
+];
+
+/// The keys below `upstream.NAME`.
+pub(super) const UPSTREAM_KEYS: &[Key<UpstreamRoot>] = &[
+    key!("base_url", settings.base_url),
+    key!("anthropic_base_url", settings.anthropic_base_url),
+    key!("kind", settings.kind),
+    key!("ca_file", settings.ca_file),
+    key!("connect_timeout", settings.connect_timeout),
+    key!("first_byte_timeout", settings.first_byte_timeout),
+    key!("idle_timeout", settings.idle_timeout),
+    key!("default", default),
+];
+
+/// Tables that a file may have even though no key of them exists (yet).
+const EMPTY_SECTIONS: &[&str] = &["health"];
+
+/// A key that exists.
+#[derive(Clone, Copy)]
+pub(super) enum Found<'a> {
+    /// One outside `upstream`.
+    Root(&'static Key<Root>),
+    /// One of the upstream of this name.
+    Upstream(&'a str, &'static Key<UpstreamRoot>),
+}
+
+/// Looks a full name up, as `upstream.kimi.kind`.
+pub(super) fn find(name: &str) -> Option<Found<'_>> {
+    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+        return Some(Found::Root(key));
+    }
+    let (upstream, field) = name.strip_prefix("upstream.")?.split_once('.')?;
+    let key = UPSTREAM_KEYS.iter().find(|key| key.name == field)?;
+    is_upstream_name(upstream).then_some(Found::Upstream(upstream, key))
+}
+
+/// Whether a table of this name may stand in a file.
+pub(super) fn is_section(name: &str) -> bool {
+    let upstream = name.strip_prefix("upstream.").is_some_and(is_upstream_name);
+    let of_keys =
+        |key: &Key<Root>| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+    name == "upstream" || upstream || EMPTY_SECTIONS.contains(&name) || KEYS.iter().any(of_keys)
+}
+
+/// Whether an upstream can have this name: it stands in URLs, in names of variables and in keys.
+pub(super) fn is_upstream_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
+
+/// The problem of a key that does not exist, with the nearest one that does.
+pub(super) fn unknown(name: &str) -> Problem {
+    let problem = Problem::new(format!("unknown key `{name}`"));
+    // Names of upstreams are free: compare what follows them, and offer it below the same name.
+    let prefix = name
+        .strip_prefix("upstream.")
+        .and_then(|rest| rest.split_once('.'))
+        .map_or("upstream.kimi", |(upstream, _)| &name[..upstream.len() + "upstream.".len()]);
+    let names = KEYS
+        .iter()
+        .map(|key| key.name.to_owned())
+        .chain(UPSTREAM_KEYS.iter().map(|key| format!("{prefix}.{}", key.name)));
+    match nearest(name, names) {
+        Some(near) => problem.hint(format!("did you mean `{near}`?")),
+        None => problem.hint("`kmi config show` lists every key"),
+    }
+}
+
+/// The name that is most like the given one, if any is much like it.
+pub(super) fn nearest(name: &str, names: impl Iterator<Item = String>) -> Option<String> {
+    const ALIKE: f64 = 0.7;
+    names
+        .map(|candidate| (strsim::normalized_damerau_levenshtein(name, &candidate), candidate))
+        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_by_their_full_name() {
+        assert!(matches!(find("proxy.listen"), Some(Found::Root(_))));
+        assert!(matches!(find("upstream.my-host.kind"), Some(Found::Upstream("my-host", _))));
+        for name in ["", "proxy", "upstream.kimi", "upstream..kind", "upstream.a b.kind", "kind"] {
+            assert!(find(name).is_none(), "{name}");
+        }
+        assert!(is_section("proxy") && is_section("upstream.kimi") && is_section("health"));
+        assert!(!is_section("prox") && !is_section("proxy.listen") && !is_section(""));
+    }
+
+    #[test]
+    fn the_nearest_name_is_offered() {
+        let hint = |name| unknown(name).remedy().to_owned();
+        assert_eq!(hint("proxy.lisen"), "did you mean `proxy.listen`?");
+        assert_eq!(hint("upstream.work.base_ulr"), "did you mean `upstream.work.base_url`?");
+        assert_eq!(hint("rotation.maxattempts"), "did you mean `rotation.max_attempts`?");
+        assert_eq!(hint("nonsense"), "`kmi config show` lists every key");
+    }
+
+    #[test]
+    fn every_value_that_is_shown_reads_back() {
+        let mut root = Root::default();
+        for key in KEYS {
+            let shown = (key.show)(&root);
+            let text = shown.as_str().map_or_else(|| shown.to_string(), ToOwned::to_owned);
+            if !shown.is_null() {
+                (key.write)(&mut root, &Scalar::Raw(text)).unwrap();
+                assert_eq!((key.show)(&root), shown, "{}", key.name);
+            }
+        }
+    }
+}
