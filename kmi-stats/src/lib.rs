@@ -1,1 +1,5 @@
-//! To be written.
+//! The mathematics of a fair rotation's proof. Pure: no clock, no I/O.
+#![forbid(unsafe_code)]
+
+pub mod chi_square;
+pub mod confidence;
