@@ -178,7 +178,7 @@ impl<'a> Journey<'a> {
             Err(error) => {
                 let (verdict, refusal) = judge::failure(&error);
                 attempt.end(&verdict);
-                self.after(&verdict, || self.own(&refusal))
+                self.after(&verdict, self.own(&refusal))
             }
             Ok(sent) => {
                 attempt.seen.connect = sent.connect;
@@ -200,7 +200,7 @@ impl<'a> Journey<'a> {
             Ok(judged) => judged,
             Err((verdict, refusal)) => {
                 attempt.end(&verdict);
-                return self.after(&verdict, || self.own(&refusal));
+                return self.after(&verdict, self.own(&refusal));
             }
         };
         let again = self.may_go_on(&verdict);
@@ -217,22 +217,22 @@ impl<'a> Journey<'a> {
         relay::rebuild(&mut parts.headers, &attempt, self.template.method(), parts.status);
         let head = redact::redact(&mut parts.headers, head, &self.live.pools);
         attempt.end(&verdict);
-        self.after(&verdict, || Response::from_parts(parts, Either::Left(Full::new(head))))
+        self.after(&verdict, Response::from_parts(parts, Either::Left(Full::new(head))))
     }
 
-    /// What follows from a verdict when the answer at hand would be `answer`.
-    fn after(&mut self, verdict: &Verdict, answer: impl FnOnce() -> Response<ReplyBody>) -> Next {
+    /// What follows from a verdict when `answer` is at hand for the client.
+    fn after(&mut self, verdict: &Verdict, answer: Response<ReplyBody>) -> Next {
         let about_the_key = judge::is_about_the_key(verdict);
         if self.may_go_on(verdict) {
             self.tried_once_more |= verdict.action == Action::RetryOnce;
-            return Next::Again((!about_the_key).then(answer));
+            return Next::Again((!about_the_key).then_some(answer));
         }
         if about_the_key {
             // A refusal of the pool's key is not the client's business (CONTRACT section 4).
             let exhausted = self.pool.exhausted(Timestamp::now());
             return Next::Answer(self.answer_exhausted(exhausted));
         }
-        Next::Answer(answer())
+        Next::Answer(answer)
     }
 
     /// Whether another attempt is allowed, as far as can be said before a key is chosen.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
+use memchr::memmem;
 
 use crate::pool::Pool;
 
@@ -31,7 +32,7 @@ pub(crate) fn redact(headers: &mut HeaderMap, body: Bytes, pools: &[Arc<Pool>]) 
 
 /// `None` when there is nothing to replace.
 fn replace(text: &[u8], secret: &[u8], mask: &[u8]) -> Option<Vec<u8>> {
-    let find = |text: &[u8]| text.windows(secret.len()).position(|window| window == secret);
+    let find = |text: &[u8]| memmem::find(text, secret);
     let mut at = find(text)?;
     let (mut rest, mut clean) = (text, Vec::with_capacity(text.len()));
     loop {

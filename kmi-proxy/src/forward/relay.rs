@@ -41,7 +41,7 @@ impl Observer {
 
     fn end(&mut self, verdict: &Verdict) {
         if let Some(mut attempt) = self.attempt.take() {
-            attempt.seen.usage = self.scan.take().and_then(UsageScan::finish);
+            attempt.seen.usage = self.scan.as_mut().and_then(UsageScan::finish);
             attempt.end(verdict);
         }
     }
@@ -81,7 +81,7 @@ impl RelayEnd for Observer {
 impl Drop for Observer {
     /// The client went away, or kmi was stopped: what was counted so far still goes on record.
     fn drop(&mut self) {
-        if let (Some(attempt), Some(scan)) = (&mut self.attempt, self.scan.take()) {
+        if let (Some(attempt), Some(scan)) = (&mut self.attempt, &mut self.scan) {
             attempt.seen.usage = scan.finish();
         }
     }
@@ -147,17 +147,6 @@ pub(crate) fn scan_for(headers: &HeaderMap) -> Option<UsageScan> {
     let plain = headers
         .get(header::CONTENT_ENCODING)
         .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
-    let kind = headers.get(header::CONTENT_TYPE)?.as_bytes();
-    let starts = |prefix: &[u8]| {
-        kind.get(..prefix.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(prefix))
-    };
-    if !plain {
-        None
-    } else if starts(b"text/event-stream") {
-        Some(UsageScan::sse())
-    } else if starts(b"application/json") {
-        Some(UsageScan::json())
-    } else {
-        None
-    }
+    let kind = headers.get(header::CONTENT_TYPE).filter(|_| plain)?;
+    UsageScan::for_content_type(kind.as_bytes())
 }

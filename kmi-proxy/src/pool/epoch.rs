@@ -24,15 +24,15 @@ pub(super) fn begin(
 ) -> Result<Rotation, RingError> {
     let ring = Arc::new(inventory.ring()?);
     let last_turn = before.map_or(0, |before| before.last_turn);
-    let old = before.and_then(|before| before.epoch.as_ref());
-    if let (Some(before), Some(old)) = (before, old)
+    if let Some(before) = before
+        && let Some(old) = before.epoch_in_force()
         && same(old, inventory, &ring)
     {
         return Ok(Rotation::resume(ring, old.epoch, before.cursor, last_turn));
     }
     let served = before.and_then(served);
     let cursor = inventory.inherit(&ring, served.as_ref());
-    let number = old.map_or(0, |old| old.epoch) + 1;
+    let number = before.map_or(0, |before| before.epoch_number) + 1;
     let rotation = Rotation::resume(ring, number, cursor, last_turn);
     sink.push(Record::Epoch(record(upstream, inventory, &rotation, now)));
     Ok(rotation)

@@ -102,6 +102,7 @@ impl State {
         let Some(Wheel { rotation, .. }) = &self.wheel else { return self.resting.clone() };
         Some(Resumed {
             epoch: Some(epoch::record(name, &self.inventory, rotation, now)),
+            epoch_number: rotation.epoch(),
             cursor: rotation.cursor(),
             last_turn: rotation.last_turn(),
         })

@@ -9,11 +9,8 @@ use std::sync::Arc;
 use http::Uri;
 use http::uri::PathAndQuery;
 
-pub use self::{
-    origin::{Connection, SendError},
-    tls::TlsError,
-};
-use self::origin::Origin;
+pub use self::{origin::SendError, tls::TlsError};
+pub(crate) use self::origin::{Connection, Origin, Sent};
 use crate::settings::{UpstreamKind, UpstreamSettings};
 
 /// Which API a request speaks; the two may have different bases.

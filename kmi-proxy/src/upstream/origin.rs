@@ -31,7 +31,7 @@ pub(crate) struct Origin {
 
 /// A connection of one's own. Dropping it closes it at once, which cancels what is under way.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     sender: SendRequest<Outgoing>,
     task: AbortHandle,
 }
