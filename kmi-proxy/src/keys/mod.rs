@@ -25,9 +25,9 @@ mod watch;
 mod tests;
 
 pub use self::{
-    //edit::{EditError, NewKey, add, remove},
+    edit::{EditError, NewKey, add, remove},
     load::{EnvKey, Loaded, Sources, load},
     problem::{Problem, Severity},
     source::Variables,
-    //watch::{SETTLE, Watcher},
+    watch::{SETTLE, Watcher},
 };

@@ -1,5 +1,6 @@
 //! Loading: every format, every refusal, and the laws that hold for any input.
 
+mod editing;
 mod formats;
 mod laws;
 mod refusals;
