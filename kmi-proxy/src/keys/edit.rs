@@ -128,8 +128,8 @@ pub fn remove(dir: &Path, key: &Key) -> Result<PathBuf, EditError> {
         return Err(not_alone());
     }
     let changed = || EditError::Changed(path.clone());
-    let text = read::read_text(&path, Duration::ZERO).ok().flatten().ok_or_else(changed)?;
-    let mut entries = format.parse(&text, "").into_iter();
+    let file = read::read(&path, Duration::ZERO).ok().flatten().ok_or_else(changed)?;
+    let mut entries = format.parse(&file.text, "").into_iter();
     match (entries.next(), entries.next()) {
         (Some(Ok(entry)), None) if holds(&entry, &key.secret) => {}
         (Some(_), Some(_)) => return Err(not_alone()),
