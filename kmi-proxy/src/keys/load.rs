@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use kmi_core::{
@@ -20,8 +20,9 @@ use super::{
     dir,
     fields::{Field, Name, Value},
     format::{Entry, Format},
+    memory::{Answers, Question},
     problem::{Fault, Problem, Severity, shown},
-    read,
+    read::{self, Contents},
     source::{Surroundings, Variables},
     spec::KeySpec,
 };
@@ -42,6 +43,8 @@ pub struct Sources {
     pub upstreams: Vec<UpstreamSettings>,
     /// Where `api_key_env` (and the `~` of `api_key_file`) looks.
     pub variables: Variables,
+    /// What other programs answered in earlier loads; share one between the loads of a process.
+    pub answers: Answers,
     /// How long a file must have been left alone before it is read: zero at start,
     /// [`SETTLE`](super::SETTLE) when reading again because something has changed.
     pub settle: Duration,
@@ -49,11 +52,12 @@ pub struct Sources {
 
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dir, env, upstreams, variables: _, settle } = self;
+        let Self { dir, env, upstreams, variables: _, answers, settle } = self;
         f.debug_struct("Sources")
             .field("dir", dir)
             .field("env", env)
             .field("upstreams", upstreams)
+            .field("answers", answers)
             .field("settle", settle)
             .finish_non_exhaustive()
     }
@@ -94,6 +98,8 @@ pub struct Loaded {
 struct Described {
     spec: KeySpec,
     file: Arc<str>,
+    /// When that was written.
+    modified: Option<SystemTime>,
     dir: PathBuf,
     /// Whether its file may describe other keys too.
     shared: bool,
@@ -143,8 +149,8 @@ fn read_file(
     problems: &mut Vec<Problem>,
 ) {
     let file = shown(path);
-    let text = match read::read_text(path, sources.settle) {
-        Ok(Some(text)) => text,
+    let Contents { text, modified } = match read::read(path, sources.settle) {
+        Ok(Some(contents)) => contents,
         // It was there a moment ago, so it is being removed.
         Ok(None) => return,
         Err(fault) => return problems.push(fault.in_file(&file)),
@@ -155,7 +161,7 @@ fn read_file(
             Ok(spec) => {
                 let shared = matches!(format, Format::Manifest | Format::ClientConfig);
                 let (file, dir) = (Arc::clone(&file), sources.dir.clone());
-                described.push(Described { spec, file, dir, shared });
+                described.push(Described { spec, file, modified, dir, shared });
             }
             Err(faults) => problems.extend(faults.into_iter().map(|fault| fault.in_file(&file))),
         }
@@ -177,18 +183,19 @@ fn read_variable(
     match KeySpec::check(entry, &sources.upstreams) {
         Ok(spec) => {
             let (file, dir) = (Arc::clone(&key.origin), sources.dir.clone());
-            described.push(Described { spec, file, dir, shared: true });
+            described.push(Described { spec, file, modified: None, dir, shared: true });
         }
         Err(faults) => problems.extend(faults.into_iter().map(|f| f.in_file(&key.origin))),
     }
 }
 
-/// The secrets, in order; programs that take their time are asked side by side.
+/// The secrets, in order; programs that have not answered yet are asked side by side.
 fn fetch(described: &[Described], sources: &Sources) -> Vec<Result<ApiKey, Fault>> {
-    let mut secrets: Vec<Option<Result<ApiKey, Fault>>> = described
-        .iter()
-        .map(|it| (!it.spec.source.is_slow()).then(|| it.spec.source.fetch(&it.around(sources))))
-        .collect();
+    let at_once = |it: &Described| match it.question() {
+        Some(question) => sources.answers.get(&question).map(Ok),
+        None => Some(it.spec.source.fetch(&it.around(sources))),
+    };
+    let mut secrets: Vec<_> = described.iter().map(at_once).collect();
     let slow: Vec<usize> = (0..secrets.len()).filter(|at| secrets[*at].is_none()).collect();
     for group in slow.chunks(ASKED_AT_ONCE) {
         thread::scope(|scope| {
@@ -201,6 +208,11 @@ fn fetch(described: &[Described], sources: &Sources) -> Vec<Result<ApiKey, Fault
             }
         });
     }
+    let answers = described
+        .iter()
+        .zip(&secrets)
+        .filter_map(|(it, secret)| Some((it.question()?, secret.as_ref()?.as_ref().ok()?)));
+    sources.answers.replace(answers);
     let failed = || Err(Fault::refused("the key could not be fetched", "try again"));
     secrets.into_iter().map(|secret| secret.unwrap_or_else(failed)).collect()
 }
@@ -208,6 +220,12 @@ fn fetch(described: &[Described], sources: &Sources) -> Vec<Result<ApiKey, Fault
 impl Described {
     fn around<'a>(&'a self, sources: &'a Sources) -> Surroundings<'a> {
         Surroundings { dir: &self.dir, variables: &sources.variables, settle: sources.settle }
+    }
+
+    /// What has to be asked of another program, if anything.
+    fn question(&self) -> Option<Question> {
+        let source = self.spec.source.is_slow().then(|| self.spec.source.hash())?;
+        Some(Question { file: Arc::clone(&self.file), modified: self.modified, source })
     }
 
     /// The place a message names: the file, and the line where the file alone is not enough.

@@ -6,7 +6,8 @@
 //!
 //! A key file is read in steps, each a file here: `dir` (which files), `read` (is it safe, is it
 //! text), `format` (what is written), `fields` (known names), `spec` (sensible values), `source`
-//! (the secret itself, perhaps from `command` or `keyring`), `load` (unique among the others).
+//! (the secret itself, perhaps from `command` or `keyring`, or from `memory`), `load` (unique among
+//! the others).
 
 mod command;
 mod dir;
@@ -15,6 +16,7 @@ mod fields;
 mod format;
 mod keyring;
 mod load;
+mod memory;
 mod problem;
 mod read;
 mod source;
@@ -25,9 +27,10 @@ mod watch;
 mod tests;
 
 pub use self::{
-    //edit::{EditError, NewKey, add, remove},
+    edit::{EditError, NewKey, add, remove},
     load::{EnvKey, Loaded, Sources, load},
+    memory::Answers,
     problem::{Problem, Severity},
     source::Variables,
-    //watch::{SETTLE, Watcher},
+    watch::{SETTLE, Watcher},
 };

@@ -22,15 +22,23 @@ pub(super) const MAX_BYTES: u64 = 64 * 1024;
 /// How often a file that changes under the reader is read again.
 const ATTEMPTS: u32 = 5;
 
-/// The text of a key file, without its byte order mark; `None` when there is no such file.
+/// What stands in a key file.
+pub(super) struct Contents {
+    /// The text, without a byte order mark.
+    pub text: Zeroizing<String>,
+    /// When it was written.
+    pub modified: Option<SystemTime>,
+}
+
+/// The contents of a key file; `None` when there is no such file.
 ///
 /// A file that was written less than `settle` ago is waited for (it may be half written), as is
 /// one that changes while it is read.
-pub(super) fn read_text(path: &Path, settle: Duration) -> Result<Option<Zeroizing<String>>, Fault> {
-    let Some(bytes) = read_bytes(path, settle)? else { return Ok(None) };
+pub(super) fn read(path: &Path, settle: Duration) -> Result<Option<Contents>, Fault> {
+    let Some((bytes, modified)) = read_bytes(path, settle)? else { return Ok(None) };
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(Some(Zeroizing::new(text.to_owned()))),
+        Ok(text) => Ok(Some(Contents { text: Zeroizing::new(text.to_owned()), modified })),
         Err(error) => Err(Fault::refused("the file is not UTF-8 text", "save the file as UTF-8")
             .on(line_at(bytes, error.valid_up_to()))),
     }
@@ -42,7 +50,9 @@ pub(super) fn line_at(bytes: &[u8], offset: usize) -> u32 {
     u32::try_from(before.split(|byte| *byte == b'\n').count()).unwrap_or(u32::MAX)
 }
 
-fn read_bytes(path: &Path, settle: Duration) -> Result<Option<Zeroizing<Vec<u8>>>, Fault> {
+type Bytes = (Zeroizing<Vec<u8>>, Option<SystemTime>);
+
+fn read_bytes(path: &Path, settle: Duration) -> Result<Option<Bytes>, Fault> {
     for _ in 0..ATTEMPTS {
         let Some(mut file) = open(path)? else { return Ok(None) };
         let before = check(&file, path)?;
@@ -54,7 +64,7 @@ fn read_bytes(path: &Path, settle: Duration) -> Result<Option<Zeroizing<Vec<u8>>
             Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_BYTES + 1).unwrap_or(0)));
         file.by_ref().take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| unreadable(&e))?;
         if check(&file, path)? == before {
-            return Ok(Some(bytes));
+            return Ok(Some((bytes, before.modified)));
         }
     }
     Err(Fault::refused(

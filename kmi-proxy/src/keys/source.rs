@@ -7,6 +7,7 @@ use std::{
 };
 
 use kmi_core::key::ApiKey;
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::{
@@ -75,6 +76,21 @@ impl Source {
         matches!(self, Self::Command(_) | Self::Keyring { .. })
     }
 
+    /// A hash that tells one question to another program from the others.
+    pub(super) fn hash(&self) -> [u8; 32] {
+        let words: Vec<&str> = match self {
+            Self::Command(argv) => argv.iter().map(|arg| arg.as_str()).collect(),
+            Self::Keyring { service, user } => vec!["", service, user],
+            Self::Given(_) | Self::Variable(_) | Self::File(_) => Vec::new(),
+        };
+        let mut hash = Sha256::new();
+        for word in words {
+            hash.update(word.len().to_le_bytes());
+            hash.update(word);
+        }
+        hash.finalize().into()
+    }
+
     /// The file that has to be watched beside the key file.
     pub(super) fn target(&self, around: &Surroundings<'_>) -> Option<PathBuf> {
         match self {
@@ -116,7 +132,7 @@ fn parse(text: &str, hint: &str) -> Result<ApiKey, Fault> {
 
 /// The faults name the target: they are about it, and it exists, so it is a path and no key.
 fn from_file(path: &Path, settle: Duration) -> Result<ApiKey, Fault> {
-    let text = read::read_text(path, settle)
+    let file = read::read(path, settle)
         .map_err(|fault| fault.about(&format!("`api_key_file` {}", shown(path))))?
         .ok_or_else(|| {
             Fault::refused(
@@ -124,7 +140,7 @@ fn from_file(path: &Path, settle: Duration) -> Result<ApiKey, Fault> {
                 "a relative path starts at the key file's directory",
             )
         })?;
-    parse(text.trim(), "the file must hold the key and nothing else")
+    parse(file.text.trim(), "the file must hold the key and nothing else")
         .map_err(|fault| fault.about(&format!("`api_key_file` {}", shown(path))))
 }
 

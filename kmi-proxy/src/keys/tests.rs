@@ -1,5 +1,6 @@
 //! Loading: every format, every refusal, and the laws that hold for any input.
 
+mod editing;
 mod formats;
 mod laws;
 mod refusals;
@@ -18,7 +19,7 @@ use kmi_core::{inventory::Key, key::HomeSecret};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use super::{EnvKey, Loaded, Problem, Sources, load};
+use super::{Answers, EnvKey, Loaded, Problem, Sources, load};
 use crate::settings::UpstreamSettings;
 
 /// A key directory that goes away with the test.
@@ -42,6 +43,7 @@ impl Home {
                 },
             ],
             variables: Arc::new(|_| None),
+            answers: Answers::default(),
             settle: Duration::ZERO,
         };
         fs::create_dir(&sources.dir).unwrap();

@@ -1,3 +1,5 @@
+use std::time::SystemTime;
+
 use super::*;
 
 #[test]
@@ -123,4 +125,42 @@ fn keys_of_the_environment_come_last_and_keep_their_names() {
       hint: correct the key in this file
     ");
     assert!(!format!("{:?}", home.sources).contains("sk-test"));
+}
+
+#[test]
+fn a_program_is_asked_once_as_long_as_its_key_file_stays() {
+    let ask = "api_key_cmd = ['sh', '-c', 'echo x >> asked; test -e ready && echo sk-test-a']";
+    let home = Home::with(&[("a.toml", ask)]);
+    let asked = || fs::read_to_string(home.path("asked")).unwrap().lines().count();
+    assert_eq!((home.keys().len(), asked()), (0, 1));
+    fs::write(home.path("ready"), "").unwrap();
+    assert_eq!(
+        (home.keys(), asked()),
+        (vec!["a=sk-test-a".to_owned()], 2),
+        "a failure is asked again"
+    );
+    fs::remove_file(home.path("ready")).unwrap();
+    home.write("b.key", "sk-test-b");
+    assert_eq!((home.keys().len(), asked()), (2, 2), "another file costs nothing");
+    home.sources.answers.forget();
+    assert_eq!((home.keys().len(), asked()), (1, 3));
+    fs::write(home.path("ready"), "").unwrap();
+    assert_eq!((home.keys().len(), asked()), (2, 4));
+    let later = SystemTime::now() + Duration::from_secs(1);
+    fs::File::options()
+        .append(true)
+        .open(home.path("a.toml"))
+        .unwrap()
+        .set_modified(later)
+        .unwrap();
+    assert_eq!((home.keys().len(), asked()), (2, 5), "the key file was written again");
+}
+
+#[test]
+fn a_file_that_was_just_written_is_waited_for() {
+    let mut home = Home::with(&[("a.key", "sk-test-a")]);
+    home.sources.settle = Duration::from_millis(200);
+    assert_eq!(home.keys(), ["a=sk-test-a"]);
+    let written = fs::metadata(home.path("a.key")).unwrap().modified().unwrap();
+    assert!(written.elapsed().unwrap() >= home.sources.settle);
 }
