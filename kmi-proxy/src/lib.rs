@@ -2,7 +2,9 @@
 
 mod body;
 mod byte_search;
+pub mod control;
 pub mod demo;
+pub mod engine;
 mod forward;
 mod gate;
 pub mod home;
@@ -12,6 +14,7 @@ mod peek;
 pub mod pool;
 pub mod proxy;
 pub mod reply;
+pub mod rotor;
 mod route;
 pub mod server;
 mod service;

@@ -186,9 +186,10 @@ impl Pool {
         Arc::clone(&self.state.lock().inventory)
     }
 
-    /// Turns given out so far.
-    pub fn last_turn(&self) -> u64 {
-        self.state.lock().last_turn()
+    /// How many turns are under way, and the newest one that was given out.
+    pub fn turns_in_flight(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.open_turns, state.last_turn())
     }
 }
 

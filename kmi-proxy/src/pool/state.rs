@@ -30,6 +30,8 @@ pub(super) struct State {
     /// Where the rotation stood when the last key went away.
     resting: Option<Resumed>,
     page: TurnPage,
+    /// Turns that were given out and have not ended.
+    pub(super) open_turns: u64,
 }
 
 /// The rotation with what it needs at every turn.
@@ -58,6 +60,7 @@ impl State {
             wheel: None,
             resting: start.resumed,
             page: start.page,
+            open_turns: 0,
         };
         state.adopt(start.inventory, start.policy, name, sink, now)?;
         Ok(state)
@@ -134,6 +137,7 @@ impl State {
             Mode::Auto => match wheel.rotation.next(eligible, &tried) {
                 Some(turn) => {
                     self.page.record(turn.number, turn.epoch, turn.slot);
+                    self.open_turns += 1;
                     let (number, prev_slot, slot) = (turn.number, turn.prev_slot, turn.slot);
                     (Some(turn.key), Some(Place { number, prev_slot, slot }), turn.eligible)
                 }
@@ -178,6 +182,7 @@ impl State {
         name: &Arc<str>,
         sink: &Sink,
     ) {
+        self.open_turns -= u64::from(picked.turn.is_some());
         // A reload may have given the key another number, or taken it away.
         let key = self.number_of(picked);
         let finished = Finished { model: seen.model, latency: seen.latency };
