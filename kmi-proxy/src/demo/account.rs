@@ -124,13 +124,11 @@ fn file_prefix(account: &Arc<str>) -> String {
 
 /// Whether a body names an uploaded file (`ms://ID`) that is not the account's.
 pub(super) fn names_foreign_file(body: &[u8], account: &Arc<str>) -> bool {
-    const SCHEME: &[u8] = b"ms://";
-    if !super::tool_call::contains(body, SCHEME) {
-        return false;
+    // What is not UTF-8 is not JSON either.
+    let Ok(body) = std::str::from_utf8(body) else { return false };
+    let mut ids = body.split("ms://").skip(1).peekable();
+    ids.peek().is_some() && {
+        let own = file_prefix(account);
+        ids.any(|id| !id.starts_with(&own))
     }
-    let own = file_prefix(account);
-    body.windows(SCHEME.len())
-        .enumerate()
-        .filter(|(_, w)| *w == SCHEME)
-        .any(|(at, _)| !body[at + SCHEME.len()..].starts_with(own.as_bytes()))
 }

@@ -62,8 +62,8 @@ pub(super) async fn answer(
     let serving = shared.serve(key, place);
 
     let Some(key) = key else {
-        let known = parts.headers.contains_key(header::AUTHORIZATION);
-        let error = if known { errors::KEY_INVALID } else { errors::AUTHENTICATION_INVALID };
+        let given = credential(&parts.headers, endpoint).is_some();
+        let error = if given { errors::KEY_INVALID } else { errors::AUTHENTICATION_INVALID };
         return Ok(refuse(endpoint, &error, serving));
     };
     let said = BodySays::read(endpoint, &body);

@@ -156,6 +156,33 @@ async fn unknown_keys_are_refused_in_kimis_words() {
     assert_eq!(got.json()["error"]["message"], &*errors::KEY_INVALID.message);
     let got = ask.send("POST", "/coding/v1/messages", "sk-something-else", "{}").await.unwrap();
     assert_eq!(got.json()["error"]["type"], "authentication_error");
+    let request = Request::post(format!("{}/chat/completions", ask.stand_in.base_url()));
+    let answer = ask.client.request(request.body(Full::from("{}")).unwrap()).await.unwrap();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, errors::AUTHENTICATION_INVALID.openai_body());
+}
+
+#[tokio::test]
+async fn pauses_hold_an_answer_up_but_change_nothing() {
+    let pause = Duration::from_millis(3);
+    let slow = Act::Answer(Shape::sized(100, 5, pause));
+    let stalled = Act::StallAfter(2, 5 * pause);
+    for (act, text, least) in [
+        // Two events before the text and three after it.
+        (slow, 100, 9 * pause),
+        (Act::SlowHead(5 * pause), 22, 5 * pause),
+        (stalled, 22, 5 * pause),
+    ] {
+        let ask = Ask::of(Scenario::healthy(1).with_fault(0, When::Always, act.clone())).await;
+        let begun = std::time::Instant::now();
+        let got = ask.chat(KEY, &json!({"stream": true})).await.unwrap();
+        assert!(begun.elapsed() >= least, "{act:?}");
+        let events = events(&got.body);
+        let deltas = events.iter().map(|event| &event["choices"][0]["delta"]["content"]);
+        let said: String = deltas.filter_map(|content| content.as_str()).collect();
+        assert_eq!(said.len(), text, "{act:?}");
+        assert!(got.body.ends_with("data: [DONE]\n\n"));
+    }
 }
 
 #[tokio::test]

@@ -22,10 +22,8 @@ const MARK: &str = "[call ";
 ///
 /// Bodies without the mark are not parsed: they are nearly all.
 pub(super) fn said(body: &[u8]) -> Option<Said> {
-    if !contains(body, MARK.as_bytes()) {
-        return None;
-    }
-    let body: Value = serde_json::from_slice(body).ok()?;
+    let body = std::str::from_utf8(body).ok().filter(|body| body.contains(MARK))?;
+    let body: Value = serde_json::from_str(body).ok()?;
     let messages = body["messages"].as_array()?;
     for (index, message) in messages.iter().enumerate().rev() {
         if let Some(result) = tool_result(message) {
@@ -79,18 +77,6 @@ fn asked_for(text: &str, turn: usize) -> Option<ToolCall> {
 fn is_offered(tools: &Value, name: &str) -> bool {
     let tools = tools.as_array().map(Vec::as_slice).unwrap_or_default();
     tools.iter().any(|tool| tool["function"]["name"] == name || tool["name"] == name)
-}
-
-pub(super) fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    let Some((&first, rest)) = needle.split_first() else { return true };
-    let mut left = haystack;
-    while let Some(at) = left.iter().position(|b| *b == first) {
-        left = &left[at + 1..];
-        if left.starts_with(rest) {
-            return true;
-        }
-    }
-    false
 }
 
 #[cfg(test)]
