@@ -31,7 +31,8 @@ pub(super) struct Seen {
 impl Seen {
     /// `None` for an attempt that was no turn.
     pub(super) fn of(it: Attempt) -> Option<Self> {
-        let tokens = it.prompt_tokens.unwrap_or(0).saturating_add(it.completion_tokens.unwrap_or(0));
+        let tokens =
+            it.prompt_tokens.unwrap_or(0).saturating_add(it.completion_tokens.unwrap_or(0));
         Some(Self {
             turn: it.turn?,
             ts: it.ts,

@@ -156,7 +156,13 @@ mod tests {
     }
 
     fn first() -> Option<First> {
-        Some(First { seq: 0, start: None, status: Status::Unverifiable, key: "k".into(), had_choice: false })
+        Some(First {
+            seq: 0,
+            start: None,
+            status: Status::Unverifiable,
+            key: "k".into(),
+            had_choice: false,
+        })
     }
 
     #[test]

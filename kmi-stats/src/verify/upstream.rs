@@ -127,10 +127,10 @@ impl Upstream {
         let end = End { epoch: seen.epoch, slot: seen.slot, served };
         let first = First {
             seq,
-            start: epoch.as_ref().filter(|_| seen.masks.is_some()).map(|epoch| Start {
-                epoch: Arc::clone(&epoch.ring),
-                prev_slot: seen.prev_slot,
-            }),
+            start: epoch
+                .as_ref()
+                .filter(|_| seen.masks.is_some())
+                .map(|epoch| Start { epoch: Arc::clone(&epoch.ring), prev_slot: seen.prev_slot }),
             status: verdict.as_ref().map_or(Status::Violation, |status| *status),
             key: Arc::clone(&seen.key),
             had_choice: choice.as_ref().is_some_and(Exposure::had_choice),
@@ -144,7 +144,9 @@ impl Upstream {
             tokens: seen.tokens,
             choice,
         };
-        if turn == 1 && let Some(start) = &first.start {
+        if turn == 1
+            && let Some(start) = &first.start
+        {
             row.unlinked = false;
             verdict = verdict.and_then(|status| conformity::start(start).map(|()| status));
         }
@@ -209,11 +211,7 @@ impl Upstream {
     }
 
     /// Who could have served; `None` where a mask is missing or names more keys than there are.
-    fn exposure(
-        epoch: &Arc<NumberedEpoch>,
-        seen: &Seen,
-        key: Option<usize>,
-    ) -> Option<Exposure> {
+    fn exposure(epoch: &Arc<NumberedEpoch>, seen: &Seen, key: Option<usize>) -> Option<Exposure> {
         let (eligible, tried) = seen.masks.as_ref()?;
         if eligible.at_or_after(epoch.numbers.len()).is_some() {
             return None;
@@ -257,13 +255,7 @@ impl Upstream {
         }
     }
 
-    pub(super) fn gap(
-        &mut self,
-        seq: u64,
-        gap: &Gap,
-        beginning: Beginning,
-        found: &mut Findings,
-    ) {
+    pub(super) fn gap(&mut self, seq: u64, gap: &Gap, beginning: Beginning, found: &mut Findings) {
         self.begin(beginning);
         let (from, to) = (gap.from_turn, gap.to_turn);
         if from == 0 {
