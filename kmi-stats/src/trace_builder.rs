@@ -129,7 +129,9 @@ pub(crate) fn verify(lines: &[Vec<u8>]) -> Report {
 
 pub(crate) fn verify_with(lines: &[Vec<u8>], options: Options, in_flight: &InFlight) -> Report {
     let mut verifier = Verifier::new(options);
-    lines.iter().for_each(|line| verifier.line(line).unwrap());
+    for line in lines {
+        verifier.line(line).unwrap();
+    }
     verifier.report(in_flight)
 }
 

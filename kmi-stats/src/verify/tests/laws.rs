@@ -56,7 +56,7 @@ fn inventory(keys: u8, looks: u64) -> Inventory {
             label: Label::parse(&format!("key-{n}")).unwrap(),
             secret,
             upstream: "kimi".into(),
-            priority: i32::from(look & 12 == 12),
+            priority: i32::from(look & 0xc == 0xc),
             weight: 1 + (look & 3) as u32,
             account: None,
             tags: Vec::new(),

@@ -89,7 +89,7 @@ fn a_cut_tail_is_found_with_a_noted_head() {
     let last = LINES as u64 - 1;
     let report = with_head(&lines, noted);
     assert_eq!((report.all.verdict, report.chain.ok), (Verdict::Violated, true));
-    assert_eq!(report.head.unwrap().found, false);
+    assert!(!report.head.unwrap().found);
     assert_eq!(report.first_bad_seq, None);
 
     let earlier = ChainHash::parse(&verify(&lines[..50]).chain.head).unwrap();
@@ -267,7 +267,7 @@ fn lines_that_hold_nonsense_are_found() {
         b"{}",
         b"null",
         b"{\"type\":\"filtered\"}",
-        &[b'['; 100_000],
+        &[b'['; 10_000],
         b"\r",
         br#"{"seq":1,"hash":"0000000000000000000000000000000000000000000000000000000000000000"}"#,
     ] {
