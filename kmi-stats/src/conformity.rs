@@ -81,7 +81,9 @@ pub enum Violation {
         should: Place,
     },
     /// The epoch's cursor is not where the rule puts it.
-    #[error("epoch {epoch} starts at {is}; after the key that served last it must start at {should}")]
+    #[error(
+        "epoch {epoch} starts at {is}; after the key that served last it must start at {should}"
+    )]
     WrongCursor {
         /// The epoch.
         epoch: u64,
@@ -172,7 +174,9 @@ impl EpochRing {
     pub fn check(&self, choice: &Choice<'_>) -> Result<(), Violation> {
         let within = |slot: &usize| *slot < self.ring.slots();
         let slot = choice.slot.ok_or(Violation::NoSlot)?;
-        if let Some(outside) = [Some(slot), choice.prev_slot].into_iter().flatten().find(|s| !within(s)) {
+        if let Some(outside) =
+            [Some(slot), choice.prev_slot].into_iter().flatten().find(|s| !within(s))
+        {
             return Err(Violation::SlotOutside(outside));
         }
         let too_wide = |mask: &KeySet| mask.at_or_after(self.keys.len()).is_some();

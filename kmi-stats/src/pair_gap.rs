@@ -211,11 +211,15 @@ mod tests {
             let (turns, then) = (read(turns), read(then));
             let mut gap = PairGap::default();
             let first = ring(&weights);
-            turns.iter().for_each(|(set, key)| gap.turn(&first, *key, set));
+            for (set, key) in &turns {
+                gap.turn(&first, *key, set);
+            }
             prop_assert!((gap.widest() - by_definition(&weights, &turns)).abs() < 1e-9);
             let turned: Vec<u32> = weights.iter().rev().copied().collect();
             let second = ring(&turned);
-            then.iter().for_each(|(set, key)| gap.turn(&second, *key, set));
+            for (set, key) in &then {
+                gap.turn(&second, *key, set);
+            }
             let both = by_definition(&weights, &turns).max(by_definition(&turned, &then));
             prop_assert!((gap.widest() - both).abs() < 1e-9);
         }

@@ -129,8 +129,7 @@ impl Chain {
         }
         self.start = Some(*line);
         // A noted head may be the line just before an export's first.
-        self.head_seq =
-            (self.head == Some(line.prev)).then(|| line.seq.saturating_sub(1));
+        self.head_seq = (self.head == Some(line.prev)).then(|| line.seq.saturating_sub(1));
     }
 
     fn follow(&mut self, last: &Link, line: &Link, intact: bool) {

@@ -34,7 +34,7 @@ use kmi_core::{
 
 use self::{
     chain::{Chain, Link},
-    seen::{Partial, Seen},
+    seen::{Partial, PartialAttempt, Seen},
     tally::Row,
     upstream::Upstream,
 };
@@ -56,7 +56,7 @@ pub const MAX_LINE: usize = 32 * 1024 * 1024;
 const MAX_UPSTREAMS: usize = 1_024;
 
 /// What is asked of a verification.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// How many of the last turns the window holds.
     pub window: usize,
@@ -138,7 +138,7 @@ impl Verifier {
             Ok(line) => self.read(line),
             Err(LineError::Filtered) if self.chain.is_empty() => return Err(Refused::Filtered),
             Err(LineError::Json(error)) => match Partial::read(line) {
-                Some((partial, link)) => self.read_partial(&partial, link, &error),
+                Some((partial, place)) => self.read_partial(&partial, place, &error),
                 None => self.chain.garbage(&visible(&error.to_string())),
             },
             Err(error) => self.chain.garbage(&error.to_string()),
@@ -187,9 +187,9 @@ impl Verifier {
 
     fn read_partial(&mut self, partial: &Partial, link: Link, error: &serde_json::Error) {
         self.chain.line(link);
-        match partial.turn() {
-            Some(Some((name, seen))) => self.turn(link.seq, &name, &seen),
-            Some(None) => {}
+        match partial.attempt() {
+            Some(PartialAttempt::Turn { upstream, seen }) => self.turn(link.seq, &upstream, &seen),
+            Some(PartialAttempt::NoTurn) => {}
             None => {
                 let why = visible(&error.to_string()).into_owned();
                 self.loose(link.seq, &Violation::Unreadable(why));

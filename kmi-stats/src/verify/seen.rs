@@ -31,7 +31,8 @@ pub(super) struct Seen {
 impl Seen {
     /// `None` for an attempt that was no turn.
     pub(super) fn of(it: Attempt) -> Option<Self> {
-        let tokens = it.prompt_tokens.unwrap_or(0).saturating_add(it.completion_tokens.unwrap_or(0));
+        let tokens =
+            it.prompt_tokens.unwrap_or(0).saturating_add(it.completion_tokens.unwrap_or(0));
         Some(Self {
             turn: it.turn?,
             ts: it.ts,
@@ -56,6 +57,15 @@ fn before(ts: Timestamp, ms: u64) -> Option<Timestamp> {
 #[derive(Debug)]
 pub(super) struct Partial(Value);
 
+/// What can be read of an attempt whose fields are not all right.
+#[derive(Debug)]
+pub(super) enum PartialAttempt {
+    /// It was no turn.
+    NoTurn,
+    /// A turn that cannot be verified.
+    Turn { upstream: Arc<str>, seen: Seen },
+}
+
 impl Partial {
     /// `None` for what is no line at all.
     pub(super) fn read(line: &[u8]) -> Option<(Self, Link)> {
@@ -63,7 +73,7 @@ impl Partial {
         let fields: Value = serde_json::from_slice(line).ok()?;
         let hash = |name: &str| fields.get(name)?.as_str().and_then(ChainHash::parse);
         let prev = hash("prev")?;
-        let link = Link {
+        let place = Link {
             seq: fields.get("seq")?.as_u64()?,
             prev,
             hash: hash("hash")?,
@@ -71,17 +81,17 @@ impl Partial {
             is_epoch: fields.get("type")?.as_str()? == "epoch",
             ts: fields.get("ts").and_then(timestamp),
         };
-        Some((Self(fields), link))
+        Some((Self(fields), place))
     }
 
-    /// The upstream and what can be read of its turn. `Some(None)` for an attempt that was no
-    /// turn, `None` for a line that is no attempt or does not say where it belongs.
-    pub(super) fn turn(&self) -> Option<Option<(Arc<str>, Seen)>> {
+    /// What can be read of an attempt; `None` for a line that is none, or does not say where it
+    /// belongs.
+    pub(super) fn attempt(&self) -> Option<PartialAttempt> {
         if self.text("type")? != "attempt" {
             return None;
         }
         let turn = match self.0.get("turn") {
-            None | Some(Value::Null) => return Some(None),
+            None | Some(Value::Null) => return Some(PartialAttempt::NoTurn),
             Some(turn) => turn.as_u64()?,
         };
         let number = |name: &str| self.0.get(name).and_then(Value::as_u64);
@@ -100,7 +110,7 @@ impl Partial {
             masks: None,
             tokens: tokens.saturating_add(number("completion_tokens").unwrap_or(0)),
         };
-        Some(Some((self.text("upstream")?.into(), seen)))
+        Some(PartialAttempt::Turn { upstream: self.text("upstream")?.into(), seen })
     }
 
     fn text(&self, name: &str) -> Option<&str> {

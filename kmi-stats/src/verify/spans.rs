@@ -155,30 +155,36 @@ mod tests {
         End { epoch: Some(1), slot: None, served: None }
     }
 
-    fn first() -> Option<First> {
-        Some(First { seq: 0, start: None, status: Status::Unverifiable, key: "k".into(), had_choice: false })
+    fn first() -> First {
+        First {
+            seq: 0,
+            start: None,
+            status: Status::Unverifiable,
+            key: "k".into(),
+            had_choice: false,
+        }
     }
 
     #[test]
     fn neighbours_meet_whatever_order_they_come_in() {
         let mut spans = Spans::default();
         let mut met = |turn: u64| {
-            let joints = spans.add(turn, turn, first(), end()).unwrap();
+            let joints = spans.add(turn, turn, Some(first()), end()).unwrap();
             joints.into_iter().flatten().map(|joint| joint.turn).collect::<Vec<_>>()
         };
         assert!(met(1).is_empty() && met(3).is_empty());
         assert_eq!(met(2), [2, 3]);
         assert_eq!(met(4), [4]);
-        assert!(spans.add(2, 9, first(), end()).is_err());
-        assert!(spans.add(4, 4, first(), end()).is_err());
+        assert!(spans.add(2, 9, Some(first()), end()).is_err());
+        assert!(spans.add(4, 4, Some(first()), end()).is_err());
     }
 
     #[test]
     fn huge_numbers_cost_nothing() {
         let mut spans = Spans::default();
         assert!(spans.add(5, 1 << 60, None, end()).is_ok());
-        assert!(spans.add(u64::MAX, u64::MAX, first(), end()).is_ok());
-        assert!(spans.add(u64::MAX, u64::MAX, first(), end()).is_err());
+        assert!(spans.add(u64::MAX, u64::MAX, Some(first()), end()).is_ok());
+        assert!(spans.add(u64::MAX, u64::MAX, Some(first()), end()).is_err());
         assert_eq!(spans.newest(), u64::MAX);
         assert_eq!(spans.missing(1, 1 << 60), 4);
         assert_eq!(spans.missing(1, u64::MAX), u64::MAX - 1 - (1 << 60) + 4);
@@ -188,11 +194,11 @@ mod tests {
     fn holes_are_bounded() {
         let mut spans = Spans::default();
         for turn in 1..=2 * MAX_SPANS as u64 {
-            assert!(spans.add(2 * turn, 2 * turn, first(), end()).is_ok());
+            assert!(spans.add(2 * turn, 2 * turn, Some(first()), end()).is_ok());
         }
         assert_eq!(spans.spans.len(), MAX_SPANS);
         assert_eq!(spans.missing(1, spans.newest()) + spans.closed(), 2 * MAX_SPANS as u64);
-        assert!(spans.add(3, 3, first(), end()).is_err(), "a closed hole cannot be filled");
+        assert!(spans.add(3, 3, Some(first()), end()).is_err(), "a closed hole cannot be filled");
     }
 
     proptest! {
@@ -201,7 +207,7 @@ mod tests {
             let (mut spans, mut model) = (Spans::default(), BTreeSet::new());
             for (from, more) in runs {
                 let free = (from..=from + more).all(|n| !model.contains(&n));
-                prop_assert_eq!(spans.add(from, from + more, first(), end()).is_ok(), free);
+                prop_assert_eq!(spans.add(from, from + more, Some(first()), end()).is_ok(), free);
                 if free {
                     model.extend(from..=from + more);
                 }

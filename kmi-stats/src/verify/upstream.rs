@@ -1,5 +1,7 @@
 //! One upstream's rotation, as its lines come in.
 
+mod numbers;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -12,7 +14,7 @@ use kmi_core::{
 };
 
 use super::{
-    Findings, Flight,
+    Findings,
     chain::Beginning,
     order::{InOrder, Step},
     seen::Seen,
@@ -21,7 +23,7 @@ use super::{
 };
 use crate::{
     conformity::{self, Choice, End, EpochRing, Linked, Served, Start, Violation},
-    report::{GapReport, MAX_GAPS, Numbers, UpstreamReport, Window},
+    report::{GapReport, MAX_GAPS},
 };
 
 /// Slots of all epochs that are kept together; turns of older epochs are unverifiable.
@@ -115,70 +117,68 @@ impl Upstream {
         beginning: Beginning,
         found: &mut Findings,
     ) {
-        let turn = seen.turn;
         self.begin(beginning);
         self.settle_beginning(seen, beginning);
         let epoch = seen.epoch.and_then(|number| self.epochs.get(&number)).cloned();
-        let mut verdict = Self::replay(epoch.as_deref(), seen);
+        let replayed = Self::replay(epoch.as_deref(), seen);
+        let status = replayed.as_ref().map_or(Status::Violation, |status| *status);
         let key = epoch.as_ref().and_then(|epoch| epoch.position(&seen.key, seen.slot));
         let choice = epoch.as_ref().and_then(|epoch| Self::exposure(epoch, seen, key));
         let entry = epoch.as_ref().zip(key).map(|(epoch, key)| epoch.ring.keys[key].clone());
+        let start = epoch
+            .filter(|_| seen.masks.is_some())
+            .map(|epoch| Start { epoch: Arc::clone(&epoch.ring), prev_slot: seen.prev_slot });
+        let can_link = start.is_some();
+        let had_choice = choice.as_ref().is_some_and(Exposure::had_choice);
+        let first = First { seq, start, status, key: Arc::clone(&seen.key), had_choice };
         let served = Some(Served { key: Arc::clone(&seen.key), entry });
         let end = End { epoch: seen.epoch, slot: seen.slot, served };
-        let first = First {
-            seq,
-            start: epoch.as_ref().filter(|_| seen.masks.is_some()).map(|epoch| Start {
-                epoch: Arc::clone(&epoch.ring),
-                prev_slot: seen.prev_slot,
-            }),
-            status: verdict.as_ref().map_or(Status::Violation, |status| *status),
-            key: Arc::clone(&seen.key),
-            had_choice: choice.as_ref().is_some_and(Exposure::had_choice),
-        };
-        let mut row = Row {
-            turn,
+
+        let (linked, later) = self.place(seen.turn, first, end);
+        let unlinked = can_link && linked == Ok(Linked::No);
+        let verdict = replayed.and_then(|status| linked.map(|_| status));
+        let row = Row {
+            turn: seen.turn,
             ts: seen.ts,
-            status: first.status,
-            unlinked: first.start.is_some(),
+            status: verdict.as_ref().map_or(Status::Violation, |status| *status),
+            unlinked,
             key: self.keys.number(&seen.key, &seen.label),
             tokens: seen.tokens,
             choice,
         };
-        if turn == 1 && let Some(start) = &first.start {
-            row.unlinked = false;
-            verdict = verdict.and_then(|status| conformity::start(start).map(|()| status));
-        }
-        let mut later = None;
-        // Turn 0 is none: it has no place among the others.
-        match (turn > 0).then(|| self.spans.add(turn, turn, Some(first), end)) {
-            None => verdict = Err(Violation::TurnZero),
-            Some(Ok([joint, after])) => {
-                if let Some(joint) = joint {
-                    self.tally.repeats += u64::from(joint.is_repeat());
-                    match joint.follow() {
-                        Some(Ok(linked)) => row.unlinked = linked == Linked::No,
-                        Some(Err(violation)) => {
-                            row.unlinked = false;
-                            verdict = verdict.and(Err(violation));
-                        }
-                        None => {}
-                    }
-                }
-                later = after;
-            }
-            Some(Err(_)) => {
-                row.unlinked = false;
-                verdict = Err(Violation::Reused);
-            }
-        }
-        row.status = verdict.as_ref().map_or(Status::Violation, |status| *status);
         if let Err(violation) = verdict {
-            found.add(seq, &self.name, Some(turn), &violation);
+            found.add(seq, &self.name, Some(seen.turn), &violation);
         }
         self.count(seq, row);
         if let Some(joint) = later {
             self.join(&joint, found);
         }
+    }
+
+    /// Puts a turn among its neighbours: whether it follows the turn before it, and the turn
+    /// after it if that one came first.
+    fn place(
+        &mut self,
+        turn: u64,
+        first: First,
+        end: End,
+    ) -> (Result<Linked, Violation>, Option<Joint>) {
+        if turn == 0 {
+            return (Err(Violation::TurnZero), None);
+        }
+        let very_first = if turn == 1 { first.start.clone() } else { None };
+        let Ok([joint, later]) = self.spans.add(turn, turn, Some(first), end) else {
+            return (Err(Violation::Reused), None);
+        };
+        let linked = match (joint, very_first) {
+            (Some(joint), _) => {
+                self.tally.repeats += u64::from(joint.is_repeat());
+                joint.follow().unwrap_or(Ok(Linked::No))
+            }
+            (None, Some(start)) => conformity::start(&start).map(|()| Linked::Yes),
+            (None, None) => Ok(Linked::No),
+        };
+        (linked, later)
     }
 
     /// Before the first turn or gap; epoch lines alone may stand before the true beginning.
@@ -209,11 +209,7 @@ impl Upstream {
     }
 
     /// Who could have served; `None` where a mask is missing or names more keys than there are.
-    fn exposure(
-        epoch: &Arc<NumberedEpoch>,
-        seen: &Seen,
-        key: Option<usize>,
-    ) -> Option<Exposure> {
+    fn exposure(epoch: &Arc<NumberedEpoch>, seen: &Seen, key: Option<usize>) -> Option<Exposure> {
         let (eligible, tried) = seen.masks.as_ref()?;
         if eligible.at_or_after(epoch.numbers.len()).is_some() {
             return None;
@@ -257,13 +253,7 @@ impl Upstream {
         }
     }
 
-    pub(super) fn gap(
-        &mut self,
-        seq: u64,
-        gap: &Gap,
-        beginning: Beginning,
-        found: &mut Findings,
-    ) {
+    pub(super) fn gap(&mut self, seq: u64, gap: &Gap, beginning: Beginning, found: &mut Findings) {
         self.begin(beginning);
         let (from, to) = (gap.from_turn, gap.to_turn);
         if from == 0 {
@@ -338,76 +328,6 @@ impl Upstream {
     /// The last turns with the numbers of their lines, in the order of the turns.
     pub(super) fn recent(&self) -> impl Iterator<Item = (u64, &Row)> {
         self.recent.iter().map(|((_, seq), row)| (*seq, row))
-    }
-
-    pub(super) fn report(&self, flight: Option<Flight>, chain_ok: bool) -> UpstreamReport {
-        let mut all = self.all(flight);
-        let mut recent = self.numbers_of(self.recent.values(), flight);
-        all.judge(chain_ok);
-        recent.judge(chain_ok);
-        UpstreamReport {
-            all,
-            window: Window { size: self.window as u64, numbers: recent },
-            epoch: self.newest_epoch,
-            newest_turn: self.spans.newest(),
-        }
-    }
-
-    fn all(&self, flight: Option<Flight>) -> Numbers {
-        let newest = flight.map_or(self.spans.newest(), |flight| flight.newest);
-        let missing = self.whole_from.map_or(0, |from| self.spans.missing(from, newest));
-        let open = missing.saturating_add(self.spans.closed());
-        Numbers {
-            violations: self.tally.violations + self.loose_violations,
-            max_pair_gap: self.order.widest(),
-            gaps: self.gaps.iter().cloned().collect(),
-            gap_count: self.gap_count,
-            gap_turns: self.gap_turns,
-            gaps_without_slots: self.gaps_without_slots,
-            ..self.numbers(&self.tally, open, flight)
-        }
-    }
-
-    /// The numbers of some of the last turns, which are in the order of their numbers; to be
-    /// judged afterwards.
-    pub(super) fn numbers_of<'a>(
-        &self,
-        rows: impl Iterator<Item = &'a Row> + Clone,
-        flight: Option<Flight>,
-    ) -> Numbers {
-        let (tally, widest) = Tally::of_window(rows.clone());
-        let (mut rows, last) = (rows.clone(), rows.last());
-        let (Some(first), Some(last)) = (rows.next(), last) else { return Numbers::default() };
-        let newest = flight.map_or(last.turn, |flight| flight.newest.min(last.turn));
-        let from = self.whole_from.map_or(u64::MAX, |whole| whole.max(first.turn));
-        let open = self.spans.missing(from, newest);
-        let within = |gap: &&GapReport| gap.to_turn >= first.turn && gap.from_turn <= last.turn;
-        let gaps: Vec<GapReport> = self.gaps.iter().filter(within).cloned().collect();
-        let turns_of = |gap: &GapReport| gap.to_turn - gap.from_turn + 1;
-        Numbers {
-            max_pair_gap: widest,
-            gap_count: gaps.len() as u64,
-            gap_turns: gaps.iter().map(turns_of).fold(0, u64::saturating_add),
-            gaps_without_slots: gaps.iter().filter(|gap| !gap.slots_known).count() as u64,
-            gaps,
-            ..self.numbers(&tally, open, flight)
-        }
-    }
-
-    fn numbers(&self, tally: &Tally, open: u64, flight: Option<Flight>) -> Numbers {
-        Numbers {
-            turns: tally.turns,
-            conforming: tally.conforming,
-            violations: tally.violations,
-            unverifiable: tally.unverifiable,
-            unlinked: tally.unlinked,
-            open,
-            unexplained: open.saturating_sub(flight.map_or(0, |flight| flight.turns)),
-            repeats: tally.repeats,
-            chi_square: tally.chi_square(),
-            shares: tally.shares(&visible(&self.name), &self.keys),
-            ..Numbers::default()
-        }
     }
 }
 
