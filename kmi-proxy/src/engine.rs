@@ -2,9 +2,14 @@
 //!
 //! `kmi serve`, `kmi run` and `kmi demo` run it; so do tests and benches.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, OnceLock, Weak},
+};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
@@ -56,7 +61,6 @@ pub struct Engine {
     stop: Stop,
     serving: JoinHandle<()>,
     control: JoinHandle<()>,
-    _watcher: Option<Watcher>,
 }
 
 /// What the control socket and the key watcher act on.
@@ -65,7 +69,9 @@ struct Desk {
     reread: Reread,
     stop: Stop,
     /// One reload at a time.
-    reloading: parking_lot::Mutex<()>,
+    reloading: Mutex<()>,
+    /// `None` when files cannot be watched; `kmi reload` still reads them.
+    watcher: Mutex<Option<Watcher>>,
 }
 
 impl std::fmt::Debug for Desk {
@@ -77,6 +83,20 @@ impl std::fmt::Debug for Desk {
 impl Engine {
     /// Starts: when this returns, requests are served.
     pub async fn start(home: Home, setup: Setup, reread: Reread) -> Result<Self, EngineError> {
+        // Watching begins before the first reading, so that no change falls in between.
+        let (watcher, watched) = watch_keys(&home);
+        let started = Self::start_watched(home, setup, reread, watcher).await;
+        let desk = started.as_ref().map_or_else(|_| Weak::new(), |it| Arc::downgrade(&it.desk));
+        let _ = watched.set(desk);
+        started
+    }
+
+    async fn start_watched(
+        home: Home,
+        setup: Setup,
+        reread: Reread,
+        watcher: Option<Watcher>,
+    ) -> Result<Self, EngineError> {
         let open = move || Rotor::open(home, setup, Timestamp::now());
         let rotor = tokio::task::spawn_blocking(open).await;
         let rotor = rotor.map_err(|_| EngineError::Interrupted)??;
@@ -90,12 +110,17 @@ impl Engine {
             Control::bind(&path).map_err(|source| EngineError::Control { path, source })?;
 
         let (stop, stopped) = watch::channel(());
-        let desk =
-            Arc::new(Desk { rotor, reread, stop: stop.clone(), reloading: parking_lot::Mutex::default() });
-        let watcher = watch_keys(&desk);
+        let desk = Arc::new(Desk {
+            rotor,
+            reread,
+            stop: stop.clone(),
+            reloading: Mutex::default(),
+            watcher: Mutex::new(watcher),
+        });
+        desk.watch_targets();
         let serving = tokio::spawn(server.run(stopped));
         let control = tokio::spawn(control.run(Arc::clone(&desk)));
-        Ok(Self { desk, address, stop, serving, control, _watcher: watcher })
+        Ok(Self { desk, address, stop, serving, control })
     }
 
     /// Where it listens.
@@ -110,6 +135,7 @@ impl Engine {
 
     /// Reads keys and configuration again, as `kmi reload` does. Blocks.
     pub fn reload(&self) -> Reply {
+        self.desk.rotor.forget_answers();
         self.desk.reload()
     }
 
@@ -121,12 +147,12 @@ impl Engine {
     /// Runs until it is told to stop (by [`Engine::stopper`] or over the control socket), lets
     /// requests end, and writes the last lines of the trace.
     pub async fn wait(self) -> Result<(), LedgerError> {
-        let Self { desk, serving, control, _watcher, .. } = self;
+        let Self { desk, serving, control, .. } = self;
         // A panic in the accept loop ends serving like a stop does; the ledger is closed the same.
         let _ = serving.await;
         control.abort();
         let _ = control.await;
-        drop(_watcher);
+        desk.watcher.lock().take();
         tokio::task::spawn_blocking(move || match Arc::try_unwrap(desk) {
             Ok(desk) => desk.rotor.close(),
             // A caller on the control socket still has it: what waits is written all the same.
@@ -143,21 +169,32 @@ impl Engine {
     }
 }
 
-/// Keys are read again when their files change; without a watcher `kmi reload` still does it.
-fn watch_keys(desk: &Arc<Desk>) -> Option<Watcher> {
-    let home = desk.rotor.home();
-    let mut files = desk.rotor.key_targets();
-    files.push(home.env_file());
-    let weak = Arc::downgrade(desk);
+/// Keys are read again when their files change; the desk that does it is handed in later.
+fn watch_keys(home: &Home) -> (Option<Watcher>, Arc<OnceLock<Weak<Desk>>>) {
+    let watched: Arc<OnceLock<Weak<Desk>>> = Arc::default();
+    let desk = Arc::clone(&watched);
     let changed = move || {
-        if let Some(desk) = weak.upgrade() {
+        if let Some(desk) = desk.wait().upgrade() {
             desk.reload();
         }
     };
-    Watcher::start(home.auths_dir().to_owned(), files, changed).ok()
+    let files = watched_files(home, Vec::new());
+    (Watcher::start(home.auths_dir().to_owned(), files, changed).ok(), watched)
+}
+
+fn watched_files(home: &Home, mut targets: Vec<PathBuf>) -> Vec<PathBuf> {
+    targets.push(home.env_file());
+    targets
 }
 
 impl Desk {
+    /// Watches what lies outside the key directory: `.env`, and files that keys point to.
+    fn watch_targets(&self) {
+        if let Some(watcher) = &*self.watcher.lock() {
+            watcher.set_files(watched_files(self.rotor.home(), self.rotor.key_targets()));
+        }
+    }
+
     fn reload(&self) -> Reply {
         let _one = self.reloading.lock();
         let setup = match (self.reread)() {
@@ -166,6 +203,7 @@ impl Desk {
         };
         match self.rotor.reload(setup, Timestamp::now()) {
             Ok(keys) => {
+                self.watch_targets();
                 let problems = self.problems();
                 Reply::Reloaded(Reloaded { keys, problems })
             }
@@ -199,7 +237,10 @@ impl Handler for Desk {
                 self.rotor.set_mode(mode, now);
                 Reply::Done
             }
-            Request::Reload => self.reload(),
+            Request::Reload => {
+                self.rotor.forget_answers();
+                self.reload()
+            }
             Request::Rotate { key } => key_reply(self.rotor.rotate(key.as_deref(), now)),
             Request::Status => self.status(),
             Request::Stop => {

@@ -4,7 +4,6 @@
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
 
-
 use crate::{home::Token, reply::Refusal};
 
 /// Longest request target, in bytes.
@@ -12,7 +11,7 @@ const MAX_TARGET: usize = 16 * 1024;
 
 /// Which names the listener answers to.
 #[derive(Debug, Clone)]
-pub struct Names {
+pub(crate) struct Names {
     port: u16,
     /// Further hosts, where listening beyond loopback is allowed.
     remote: Option<std::net::IpAddr>,
@@ -21,7 +20,7 @@ pub struct Names {
 impl Names {
     /// The loopback names with `port`; with `remote` also that address, or every IP literal when
     /// it is the unspecified one. Names of the DNS are never accepted: they could be rebound.
-    pub fn new(port: u16, remote: Option<std::net::IpAddr>) -> Self {
+    pub(crate) fn new(port: u16, remote: Option<std::net::IpAddr>) -> Self {
         Self { port, remote }
     }
 
@@ -46,7 +45,7 @@ impl Names {
 }
 
 /// Refuses what no honest client of this listener sends.
-pub fn check<B>(request: &Request<B>, names: &Names) -> Result<(), Refusal> {
+pub(crate) fn check<B>(request: &Request<B>, names: &Names) -> Result<(), Refusal> {
     version(request.version())?;
     host(request, names)?;
     browser(request.headers(), names)?;
@@ -191,7 +190,7 @@ fn is_dot_segment(segment: &str) -> bool {
 
 /// Whether a request carries the client token as its credential; a token in the path is looked
 /// at by the router.
-pub fn has_token(headers: &HeaderMap, token: &Token) -> bool {
+pub(crate) fn has_token(headers: &HeaderMap, token: &Token) -> bool {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
     let api_key = headers.get("x-api-key").map(|value| value.as_bytes().trim_ascii());
     [bearer, api_key].into_iter().flatten().any(|given| token.matches(given))
@@ -232,7 +231,11 @@ mod tests {
             ("::1:54123", 403),
             ("", 403),
         ] {
-            assert_eq!(verdict(Request::get("/kmi-rotor/v1/x").header("host", host)), status, "{host}");
+            assert_eq!(
+                verdict(Request::get("/kmi-rotor/v1/x").header("host", host)),
+                status,
+                "{host}"
+            );
         }
         assert_eq!(verdict(Request::get("/")), 400, "no Host");
         assert_eq!(verdict(get("/").header("host", "127.0.0.1:54123")), 400, "two Hosts");
@@ -289,7 +292,8 @@ mod tests {
 
     #[test]
     fn odd_methods_versions_and_framing_are_refused() {
-        let odd = |method| Request::builder().method(method).uri("/").header("host", "127.0.0.1:54123");
+        let odd =
+            |method| Request::builder().method(method).uri("/").header("host", "127.0.0.1:54123");
         assert_eq!(verdict(odd("TRACE")), 405);
         assert_eq!(verdict(odd("get")), 405);
         assert_eq!(verdict(get("/").version(Version::HTTP_10)), 505);

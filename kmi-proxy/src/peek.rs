@@ -25,7 +25,7 @@ const FILES_LIMIT: usize = 16;
 
 /// What a body says about itself, in its own words: they are foreign strings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Peek {
+pub(crate) struct Peek {
     /// `model`.
     pub model: Option<String>,
     /// `stream`.
@@ -39,7 +39,7 @@ pub struct Peek {
 }
 
 /// Reads what `body` says about itself; nothing from a body that is no JSON object.
-pub fn peek(body: &[u8]) -> Peek {
+pub(crate) fn peek(body: &[u8]) -> Peek {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Peek::default();
     }

@@ -82,7 +82,8 @@ impl Refusal {
 
     /// Every key's quota or balance is spent. Clients stop at once at this type (WIRE section 2.1).
     pub fn quota_spent(until: Option<jiff::Timestamp>) -> Self {
-        let when = until.map_or_else(String::new, |until| format!(" The first resets at {until:.0}."));
+        let when =
+            until.map_or_else(String::new, |until| format!(" The first resets at {until:.0}."));
         let message = format!(
             "The quota of all Kimi keys is spent.{when} Add a key with `kmi keys add`, or see `kmi status`."
         );

@@ -24,11 +24,11 @@ use parking_lot::Mutex;
 
 use crate::{
     home::{Home, HomeError},
-    keys::{self, EnvKey, Problem, SETTLE, Sources, Variables},
+    keys::{self, Answers, EnvKey, Loaded, Problem, SETTLE, Sources, Variables},
     ledger::{Ledger, LedgerError, Recovered, Subscription},
     pool::{Pool, RotateError, Start},
     proxy::{Live, Proxy},
-    settings::Settings,
+    settings::{Settings, UpstreamSettings},
     upstream::{Upstream, UpstreamError},
 };
 
@@ -86,6 +86,8 @@ pub enum RotorError {
 pub struct Rotor {
     home: Home,
     secret: HomeSecret,
+    /// What `api_key_cmd` programs said.
+    answers: Answers,
     ledger: Ledger,
     proxy: Arc<Proxy>,
     mode: Mutex<Mode>,
@@ -112,7 +114,8 @@ impl Rotor {
         home.create()?;
         let (token, secret) = (home.token()?, home.secret()?);
         let (ledger, recovered) = Ledger::open(home.state_dir(), &setup.settings.trace, now)?;
-        let loaded = keys::load(&sources(&home, &setup, Duration::ZERO), &secret);
+        let answers = Answers::default();
+        let loaded = keys::load(&sources(&home, &setup, &answers, Duration::ZERO), &secret);
         let stored = ledger.settings();
         let mode = stored.get(MODE).and_then(|mode| parse_mode(&mode));
         let mode = mode.unwrap_or(setup.settings.rotation.mode);
@@ -124,6 +127,7 @@ impl Rotor {
         Ok(Self {
             home,
             secret,
+            answers,
             ledger,
             proxy,
             mode: Mutex::new(mode),
@@ -211,9 +215,8 @@ impl Rotor {
     /// default upstream. That is a choice by hand, so the mode becomes manual.
     pub fn rotate(&self, name: Option<&str>, now: Timestamp) -> Result<Arc<Key>, RotateError> {
         let live = self.proxy.live();
-        let found = |pool: &&Arc<Pool>| {
-            name.is_none_or(|name| pool.inventory().find(name).is_some())
-        };
+        let found =
+            |pool: &&Arc<Pool>| name.is_none_or(|name| pool.inventory().find(name).is_some());
         let unknown = || name.map_or(RotateError::NoKeys, |name| RotateError::Unknown(name.into()));
         let pool = live.pools.iter().find(found).ok_or_else(unknown)?;
         let key = pool.rotate(name, now)?;
@@ -241,22 +244,33 @@ impl Rotor {
     ///
     /// Blocks as [`Rotor::open`] does. On an error everything stays as it was.
     pub fn reload(&self, setup: Setup, now: Timestamp) -> Result<usize, RotorError> {
-        let loaded = keys::load(&sources(&self.home, &setup, SETTLE), &self.secret);
+        let Loaded { keys, problems, targets } =
+            keys::load(&sources(&self.home, &setup, &self.answers, SETTLE), &self.secret);
         let before = self.proxy.live();
         let mut pools = Vec::new();
         for settings in &setup.settings.upstreams {
-            let inventory = inventory_of(&settings.name, &loaded.keys);
+            let inventory = inventory_of(&settings.name, &keys);
             let policy = setup.settings.health.clone();
             let name = Arc::clone(&settings.name);
             let Some(pool) = before.pool(Some(&name)) else {
                 let before = Recovered::default();
                 let mode = self.mode();
-                pools.push(open_pool(&self.ledger, &before, &setup.settings, settings, inventory, mode, now)?);
+                pools.push(open_pool(
+                    &self.ledger,
+                    &before,
+                    &setup.settings,
+                    settings,
+                    inventory,
+                    mode,
+                    now,
+                )?);
                 continue;
             };
             if pool.upstream().settings() != settings {
-                let upstream = Upstream::new(settings)
-                    .map_err(|source| RotorError::Upstream { upstream: Arc::clone(&name), source })?;
+                let upstream = Upstream::new(settings).map_err(|source| RotorError::Upstream {
+                    upstream: Arc::clone(&name),
+                    source,
+                })?;
                 pool.set_upstream(upstream);
             }
             pool.adopt(inventory, policy, now)
@@ -264,9 +278,14 @@ impl Rotor {
             pools.push(Arc::clone(pool));
         }
         self.proxy.set_live(Live { settings: setup.settings, pools });
-        *self.problems.lock() = loaded.problems;
-        *self.targets.lock() = loaded.targets;
-        Ok(loaded.keys.len())
+        *self.problems.lock() = problems;
+        *self.targets.lock() = targets;
+        Ok(keys.len())
+    }
+
+    /// Forgets what `api_key_cmd` programs said, so that the next reload asks them again.
+    pub fn forget_answers(&self) {
+        self.answers.forget();
     }
 
     /// The turns under way, by upstream; then waits until everything that ended before is on the
@@ -316,12 +335,13 @@ pub fn base_url(listen: SocketAddr, base_path: &str) -> String {
     format!("http://{listen}{base_path}/v1")
 }
 
-fn sources(home: &Home, setup: &Setup, settle: Duration) -> Sources {
+fn sources(home: &Home, setup: &Setup, answers: &Answers, settle: Duration) -> Sources {
     Sources {
         dir: home.auths_dir().to_owned(),
         env: setup.env_keys.clone(),
         upstreams: setup.settings.upstreams.clone(),
         variables: Arc::clone(&setup.variables),
+        answers: answers.clone(),
         settle,
     }
 }
@@ -338,7 +358,7 @@ fn open_pools(
     mode: Mode,
     now: Timestamp,
 ) -> Result<Vec<Arc<Pool>>, RotorError> {
-    let open = |upstream| {
+    let open = |upstream: &UpstreamSettings| {
         let inventory = inventory_of(&upstream.name, keys);
         open_pool(ledger, recovered, settings, upstream, inventory, mode, now)
     };
@@ -349,7 +369,7 @@ fn open_pool(
     ledger: &Ledger,
     recovered: &Recovered,
     settings: &Settings,
-    upstream: &crate::settings::UpstreamSettings,
+    upstream: &UpstreamSettings,
     inventory: Inventory,
     mode: Mode,
     now: Timestamp,

@@ -6,7 +6,7 @@ use crate::{home::Token, upstream::Surface};
 
 /// Where a request goes.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Route<'a> {
+pub(crate) enum Route<'a> {
     /// To an upstream.
     Upstream {
         /// Its name; `None` for the default one.
@@ -27,7 +27,7 @@ pub enum Route<'a> {
 }
 
 /// Finds the way. `base` is the base path without a `/` at its end.
-pub fn route<'a>(method: &Method, uri: &'a Uri, base: &str, token: &Token) -> Route<'a> {
+pub(crate) fn route<'a>(method: &Method, uri: &'a Uri, base: &str, token: &Token) -> Route<'a> {
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let Some(rest) = below(target, base) else { return Route::Nowhere };
     if method == Method::HEAD && bare(rest) {
@@ -132,7 +132,9 @@ mod tests {
 
     #[test]
     fn a_look_at_the_prefix_is_answered_here() {
-        for target in ["/kmi-rotor", "/kmi-rotor/", "/kmi-rotor/v1", "/kmi-rotor/t/tok", "/kmi-rotor/t/x/"] {
+        for target in
+            ["/kmi-rotor", "/kmi-rotor/", "/kmi-rotor/v1", "/kmi-rotor/t/tok", "/kmi-rotor/t/x/"]
+        {
             assert_eq!(go(Method::HEAD, target), "Bare", "{target}");
             assert_ne!(go(Method::GET, target), "Bare", "{target}");
         }

@@ -34,7 +34,9 @@ pub(crate) async fn serve(
     match route(request.method(), &uri, base, &proxy.token) {
         Route::Health | Route::Bare => own(reply::empty(StatusCode::OK)),
         Route::Nowhere => own(Refusal::not_found(base).response()),
-        Route::Upstream { token, .. } if !token && !gate::has_token(request.headers(), &proxy.token) => {
+        Route::Upstream { token, .. }
+            if !token && !gate::has_token(request.headers(), &proxy.token) =>
+        {
             own(Refusal::token_required().response())
         }
         Route::Upstream { name, surface, rest, .. } => match live.pool(name) {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep};
 /// The timer is set only while the body is waited for, and moved only when it fires: a frame
 /// costs one look at the clock.
 #[derive(Debug)]
-pub struct Idle<B> {
+pub(crate) struct Idle<B> {
     body: B,
     limit: Duration,
     since: Instant,
@@ -26,7 +26,7 @@ pub struct Idle<B> {
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum IdleError {
+pub(crate) enum IdleError {
     /// The body broke.
     #[error(transparent)]
     Broken(#[from] hyper::Error),
@@ -37,7 +37,7 @@ pub enum IdleError {
 
 impl<B> Idle<B> {
     /// Starts the clock.
-    pub fn new(body: B, limit: Duration) -> Self {
+    pub(crate) fn new(body: B, limit: Duration) -> Self {
         Self { body, limit, since: Instant::now(), timer: None }
     }
 

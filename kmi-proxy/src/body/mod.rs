@@ -4,7 +4,7 @@ mod idle;
 mod outgoing;
 mod relay;
 
-pub use self::{
+pub(crate) use self::{
     idle::{Idle, IdleError},
     outgoing::Outgoing,
     relay::{Relay, RelayEnd},

@@ -17,7 +17,7 @@ use super::{Idle, IdleError};
 /// The body of an upstream request: held whole, so that it can be sent again, or passed on as it
 /// comes.
 #[derive(Debug)]
-pub enum Outgoing {
+pub(crate) enum Outgoing {
     /// The whole body; empty once it was taken.
     Whole(Bytes),
     /// What was read of a large body, and the rest of it.

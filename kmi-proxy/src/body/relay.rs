@@ -11,7 +11,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use super::{Idle, IdleError};
 
 /// Who wants to know what passes, and how it ends.
-pub trait RelayEnd: Send + Unpin + 'static {
+pub(crate) trait RelayEnd: Send + Unpin + 'static {
     /// A piece of the body came from the upstream.
     fn piece(&mut self, data: &[u8]);
     /// The body has ended as it should.
@@ -25,7 +25,7 @@ pub trait RelayEnd: Send + Unpin + 'static {
 /// Its observer hears of the end once, by [`RelayEnd::ended`] or [`RelayEnd::broke`]; when it hears
 /// of neither before it is dropped, the client went away.
 #[derive(Debug)]
-pub struct Relay<E: RelayEnd> {
+pub(crate) struct Relay<E: RelayEnd> {
     head: Bytes,
     body: Idle<Incoming>,
     end: Option<E>,
@@ -33,7 +33,7 @@ pub struct Relay<E: RelayEnd> {
 
 impl<E: RelayEnd> Relay<E> {
     /// Observes a body. One that is empty has ended at once.
-    pub fn new(head: Bytes, body: Idle<Incoming>, end: E) -> Self {
+    pub(crate) fn new(head: Bytes, body: Idle<Incoming>, end: E) -> Self {
         let mut relay = Self { head, body, end: Some(end) };
         relay.look_for_the_end();
         relay

@@ -7,8 +7,8 @@ mod client;
 mod protocol;
 mod server;
 
+pub(crate) use self::server::{Control, Handler};
 pub use self::{
     client::{CallError, Follow, call, follow},
     protocol::{Failure, KeyName, Problem, Reloaded, Reply, Request, Status},
 };
-pub(crate) use self::server::{Control, Handler};

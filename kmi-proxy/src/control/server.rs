@@ -1,8 +1,7 @@
 //! The proxy's side of the control socket.
 
 use std::{
-    fs,
-    io,
+    fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,

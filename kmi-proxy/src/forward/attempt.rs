@@ -67,7 +67,19 @@ impl Attempt {
         let chosen = Instant::now();
         let queue = chosen - facts.arrived;
         let (sent, seen) = (SentBytes::Known(0), Observed::default());
-        Self { pool, sink, phase, facts, picked, number, chosen, queue, sent, seen, reported: false }
+        Self {
+            pool,
+            sink,
+            phase,
+            facts,
+            picked,
+            number,
+            chosen,
+            queue,
+            sent,
+            seen,
+            reported: false,
+        }
     }
 
     /// Says how the bytes of the request's body are counted.

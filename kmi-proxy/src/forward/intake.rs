@@ -28,7 +28,7 @@ const BODY_IDLE: Duration = Duration::from_secs(60);
 
 /// Memory that held bodies take, over all requests.
 #[derive(Debug, Default)]
-pub struct ReplayBudget(AtomicUsize);
+pub(crate) struct ReplayBudget(AtomicUsize);
 
 /// A share of the budget; given back when dropped.
 #[derive(Debug)]
@@ -63,7 +63,10 @@ pub(crate) struct Intake<'a> {
 #[derive(Debug)]
 enum Held {
     Whole(Bytes),
-    Large { head: Bytes, rest: Idle<Incoming> },
+    Large {
+        head: Bytes,
+        rest: Idle<Incoming>,
+    },
     /// A large body that was sent.
     Gone,
 }

@@ -7,7 +7,10 @@ use http::{Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use jiff::Timestamp;
-use kmi_core::{display, outcome::{Fault, Outcome}};
+use kmi_core::{
+    display,
+    outcome::{Fault, Outcome},
+};
 use kmi_health::{
     UpstreamKind,
     classify::{Answer, Verdict, classify},

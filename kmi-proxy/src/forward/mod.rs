@@ -25,7 +25,6 @@ use kmi_health::{
     classify::{Action, Verdict},
 };
 
-pub use self::{intake::ReplayBudget, relay::Observer, wait::WaitingRoom};
 use self::{
     attempt::{Attempt, Begin},
     facts::Facts,
@@ -33,6 +32,7 @@ use self::{
     judge::Judged,
     rewrite::Template,
 };
+pub(crate) use self::{intake::ReplayBudget, relay::Observer, wait::WaitingRoom};
 use crate::{
     body::{Idle, Relay},
     peek::{Peek, peek},
@@ -43,7 +43,7 @@ use crate::{
 };
 
 /// The body of an answer: kmi's own, or one that is relayed.
-pub type ReplyBody = Either<Full<Bytes>, Relay<Observer>>;
+pub(crate) type ReplyBody = Either<Full<Bytes>, Relay<Observer>>;
 
 /// Where a request is to go.
 #[derive(Debug)]
@@ -169,7 +169,9 @@ impl<'a> Journey<'a> {
         self.tried.add(attempt.picked());
         let Some((body, sent)) = self.intake.outgoing() else {
             // `may_go_on` asked for the body before this attempt was made.
-            return Next::Answer(self.own(&Refusal::bad("body_gone", "The body was already sent.")));
+            return Next::Answer(
+                self.own(&Refusal::bad("body_gone", "The body was already sent.")),
+            );
         };
         attempt.sends(sent);
         let request = self.template.with(&attempt.picked().key.secret, body);
@@ -184,7 +186,12 @@ impl<'a> Journey<'a> {
                 attempt.seen.connect = sent.connect;
                 attempt.seen.status = Some(sent.response.status().as_u16());
                 if judge::is_good(sent.response.status()) {
-                    return Next::Answer(self.relay(attempt, sent, Bytes::new(), Verdict::of(Outcome::Ok)));
+                    return Next::Answer(self.relay(
+                        attempt,
+                        sent,
+                        Bytes::new(),
+                        Verdict::of(Outcome::Ok),
+                    ));
                 }
                 self.refused(attempt, sent).await
             }
@@ -241,13 +248,12 @@ impl<'a> Journey<'a> {
         let wanted = match verdict.action {
             Action::NextKey => true,
             Action::RetryOnce => !self.tried_once_more,
-            Action::PassThrough => rotation.retry_unsafe && judge::may_have_been_carried_out(verdict),
+            Action::PassThrough => {
+                rotation.retry_unsafe && judge::may_have_been_carried_out(verdict)
+            }
         };
         let attempts = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
-        wanted
-            && rotation.failover
-            && attempts < rotation.max_attempts
-            && self.intake.can_be_sent()
+        wanted && rotation.failover && attempts < rotation.max_attempts && self.intake.can_be_sent()
     }
 
     fn relay(

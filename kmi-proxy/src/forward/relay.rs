@@ -19,7 +19,7 @@ use crate::{
 
 /// Everything that watches one relayed body.
 #[derive(Debug)]
-pub struct Observer {
+pub(crate) struct Observer {
     /// `None` once the attempt has ended.
     attempt: Option<Attempt>,
     /// What the answer means if it comes to its end.

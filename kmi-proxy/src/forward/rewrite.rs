@@ -120,8 +120,8 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 fn secret(pieces: &[&str]) -> HeaderValue {
     // An API key is printable ASCII, so this cannot fail; an empty credential would be refused
     // upstream.
-    let mut value = HeaderValue::try_from(pieces.concat())
-        .unwrap_or_else(|_| HeaderValue::from_static(""));
+    let mut value =
+        HeaderValue::try_from(pieces.concat()).unwrap_or_else(|_| HeaderValue::from_static(""));
     value.set_sensitive(true);
     value
 }

@@ -22,7 +22,7 @@ const MOMENT: Duration = Duration::from_millis(10);
 
 /// Where requests wait for the next usable key: first come, first served.
 #[derive(Debug, Default)]
-pub struct WaitingRoom {
+pub(crate) struct WaitingRoom {
     /// The head of the line; tokio's mutex is fair.
     line: Mutex<()>,
     waiting: AtomicUsize,

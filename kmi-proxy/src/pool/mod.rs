@@ -14,17 +14,12 @@ use jiff::Timestamp;
 use kmi_core::{
     eligible::KeySet,
     inventory::{Inventory, Key},
-    key::{Label, KeyId},
+    key::{KeyId, Label},
     ring::RingError,
     snapshot::KeyRow,
     state::Mode,
 };
-use kmi_health::{
-    Policy,
-    board::Exhausted,
-    breaker::AttemptId,
-    classify::Verdict,
-};
+use kmi_health::{Policy, board::Exhausted, breaker::AttemptId, classify::Verdict};
 use parking_lot::Mutex;
 
 use self::state::State;
@@ -147,7 +142,12 @@ impl Pool {
     }
 
     /// Replaces the keys; running attempts end on the old ones.
-    pub fn adopt(&self, inventory: Inventory, policy: Policy, now: Timestamp) -> Result<(), RingError> {
+    pub fn adopt(
+        &self,
+        inventory: Inventory,
+        policy: Policy,
+        now: Timestamp,
+    ) -> Result<(), RingError> {
         self.state.lock().adopt(inventory, policy, &self.name, &self.sink, now)
     }
 

@@ -13,7 +13,10 @@ use kmi_core::{
     state::Mode,
     trace::{HealthChange, Record},
 };
-use kmi_health::{Policy, board::{Board, Exhausted, Finished}};
+use kmi_health::{
+    Policy,
+    board::{Board, Exhausted, Finished},
+};
 
 use super::{Picked, Place, RotateError, Seen, Start, Tried, epoch};
 use crate::ledger::{Resumed, Sink, TurnPage};
@@ -201,7 +204,9 @@ impl State {
     pub(super) fn rotate(&mut self, name: Option<&str>) -> Result<Arc<Key>, RotateError> {
         let wheel = self.wheel.as_ref().ok_or(RotateError::NoKeys)?;
         let number = match name {
-            Some(name) => self.inventory.find(name).ok_or_else(|| RotateError::Unknown(name.to_owned()))?,
+            Some(name) => {
+                self.inventory.find(name).ok_or_else(|| RotateError::Unknown(name.to_owned()))?
+            }
             None => {
                 let active = self.active_number();
                 let others = active.into_iter().collect();
@@ -210,7 +215,8 @@ impl State {
                 let usable = wheel.eligible.mask();
                 let next = rotation::successor(ring, cursor, usable, &others);
                 let next = next.map(|slot| ring.key_at(slot));
-                next.or(active.filter(|key| usable.contains(*key))).ok_or(RotateError::NoneUsable)?
+                next.or(active.filter(|key| usable.contains(*key)))
+                    .ok_or(RotateError::NoneUsable)?
             }
         };
         let key = Arc::clone(&self.inventory.keys()[number]);

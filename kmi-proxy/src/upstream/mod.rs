@@ -9,8 +9,8 @@ use std::sync::Arc;
 use http::Uri;
 use http::uri::PathAndQuery;
 
-pub use self::{origin::SendError, tls::TlsError};
 pub(crate) use self::origin::{Connection, Origin, Sent};
+pub use self::{origin::SendError, tls::TlsError};
 use crate::settings::{UpstreamKind, UpstreamSettings};
 
 /// Which API a request speaks; the two may have different bases.
@@ -57,9 +57,12 @@ impl Upstream {
         let tls = (openai.https || anthropic.https)
             .then(|| tls::client_config(settings.ca_file.as_deref()))
             .transpose()?;
-        let origin = |parts: &Parts| Arc::new(Origin::new(&parts.root, parts.host.clone(), tls.clone(), settings));
+        let origin = |parts: &Parts| {
+            Arc::new(Origin::new(&parts.root, parts.host.clone(), tls.clone(), settings))
+        };
         let first = origin(&openai);
-        let second = if openai.root == anthropic.root { Arc::clone(&first) } else { origin(&anthropic) };
+        let second =
+            if openai.root == anthropic.root { Arc::clone(&first) } else { origin(&anthropic) };
         Ok(Self {
             settings: settings.clone(),
             openai: Base { origin: first, path: openai.path },
@@ -124,7 +127,8 @@ fn split(url: &str) -> Result<Parts, UpstreamError> {
     let bad = || UpstreamError::Url(url.to_owned());
     let uri: Uri = url.parse().map_err(|_| bad())?;
     let (scheme, authority) = uri.scheme().zip(uri.authority()).ok_or_else(bad)?;
-    let root = Uri::builder().scheme(scheme.clone()).authority(authority.clone()).path_and_query("/");
+    let root =
+        Uri::builder().scheme(scheme.clone()).authority(authority.clone()).path_and_query("/");
     Ok(Parts {
         https: *scheme == http::uri::Scheme::HTTPS,
         host: authority.as_str().to_owned(),
@@ -150,7 +154,10 @@ mod tests {
         use UpstreamKind::{KimiCode, OpenPlatform};
         let code = "http://127.0.0.1:1/coding/v1";
         assert_eq!(target(code, KimiCode, OpenAi, "/models"), "/coding/v1/models");
-        assert_eq!(target(code, KimiCode, Anthropic, "/messages?beta=true"), "/coding/v1/messages?beta=true");
+        assert_eq!(
+            target(code, KimiCode, Anthropic, "/messages?beta=true"),
+            "/coding/v1/messages?beta=true"
+        );
         let open = "http://127.0.0.1:1/v1";
         assert_eq!(target(open, OpenPlatform, OpenAi, "/files/a"), "/v1/files/a");
         assert_eq!(target(open, OpenPlatform, Anthropic, "/messages"), "/anthropic/v1/messages");
@@ -160,6 +167,9 @@ mod tests {
     fn a_path_is_never_taken_for_an_authority() {
         let code = "http://127.0.0.1:1/coding/v1";
         let kind = UpstreamKind::KimiCode;
-        assert_eq!(target(code, kind, Surface::OpenAi, "//evil.example/x"), "/coding/v1//evil.example/x");
+        assert_eq!(
+            target(code, kind, Surface::OpenAi, "//evil.example/x"),
+            "/coding/v1//evil.example/x"
+        );
     }
 }

@@ -138,9 +138,8 @@ impl Origin {
         }
         let start = Instant::now();
         let connected = self.connector.connect().await;
-        let (sender, task) = connected.map_err(|error: ConnectError| {
-            SendError::Connect(error.to_string())
-        })?;
+        let (sender, task) =
+            connected.map_err(|error: ConnectError| SendError::Connect(error.to_string()))?;
         Ok((Connection { sender, task }, start.elapsed(), false))
     }
 

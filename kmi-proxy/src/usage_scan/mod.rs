@@ -20,7 +20,7 @@ const KEY: &[u8; 7] = b"\"usage\"";
 
 /// What an answer says that it cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Prompt tokens, cached ones included on every surface.
     pub prompt: Option<u64>,
     /// Completion tokens.
@@ -31,7 +31,7 @@ pub struct Usage {
 
 /// Reads the [`Usage`] out of one answer's body.
 #[derive(Debug)]
-pub struct UsageScan {
+pub(crate) struct UsageScan {
     form: Form,
     counts: Counts,
 }
@@ -44,17 +44,17 @@ enum Form {
 
 impl UsageScan {
     /// For an answer of one JSON object.
-    pub fn json() -> Self {
+    pub(crate) fn json() -> Self {
         Self { form: Form::Json(JsonScan::default()), counts: Counts::default() }
     }
 
     /// For an event stream.
-    pub fn sse() -> Self {
+    pub(crate) fn sse() -> Self {
         Self { form: Form::Sse(SseScan::default()), counts: Counts::default() }
     }
 
     /// What fits a `Content-Type`; `None` where there is nothing to find.
-    pub fn for_content_type(value: &[u8]) -> Option<Self> {
+    pub(crate) fn for_content_type(value: &[u8]) -> Option<Self> {
         let kind = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
         if kind.eq_ignore_ascii_case(b"text/event-stream") {
             Some(Self::sse())
@@ -66,7 +66,7 @@ impl UsageScan {
     }
 
     /// Looks at the next piece of the body.
-    pub fn feed(&mut self, piece: &[u8]) {
+    pub(crate) fn feed(&mut self, piece: &[u8]) {
         match &mut self.form {
             Form::Json(scan) => scan.feed(piece, &mut self.counts),
             Form::Sse(scan) => scan.feed(piece, &mut self.counts),
@@ -75,7 +75,7 @@ impl UsageScan {
 
     /// What the pieces so far have said; of a stream, the lines that are complete, or seem to be
     /// at the end of the body. `None` when they have said nothing.
-    pub fn finish(&mut self) -> Option<Usage> {
+    pub(crate) fn finish(&mut self) -> Option<Usage> {
         if let Form::Sse(scan) = &mut self.form {
             scan.end_line(&mut self.counts);
         }
