@@ -239,7 +239,7 @@ impl Eligible {
     }
 
     /// The usable keys of the best tier that still has one outside `tried`.
-    pub(crate) fn best_tier_without(&self, tried: &KeySet) -> KeySet {
+    pub fn best_tier_without(&self, tried: &KeySet) -> KeySet {
         let left = || self.usable.iter().filter(|key| !tried.contains(*key));
         let best = left().map(|key| self.ring.tier(key)).min();
         self.usable.iter().filter(|key| Some(self.ring.tier(*key)) == best).collect()

@@ -1,4 +1,23 @@
 //! The rotating proxy: everything of kmi that has a socket or a file.
 
+mod body;
+mod byte_search;
+pub mod control;
+pub mod demo;
+pub mod engine;
+mod forward;
+mod gate;
 pub mod home;
+pub mod keys;
+pub mod ledger;
+mod peek;
+pub mod pool;
+pub mod proxy;
+pub mod reply;
+pub mod rotor;
+mod route;
+pub mod server;
+mod service;
 pub mod settings;
+pub mod upstream;
+mod usage_scan;

@@ -1,1 +1,17 @@
-//! To be written.
+//! The mathematics of a fair rotation's proof. Pure: no clock, no I/O.
+//!
+//! * [`verify`] — reads a trace line by line and says whether it proves a fair rotation.
+//! * [`report`] — what it says, with the field names of `kmi verify --json`.
+//! * [`conformity`] — the replay of one turn.
+//! * [`confidence`], [`chi_square`], [`pair_gap`] — the numbers.
+#![forbid(unsafe_code)]
+
+pub mod chi_square;
+pub mod confidence;
+pub mod conformity;
+pub mod pair_gap;
+pub mod report;
+pub mod verify;
+
+#[cfg(test)]
+mod trace_builder;

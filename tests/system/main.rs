@@ -1,1 +1,3 @@
+//! System tests: a module per promise.
 
+mod rotation;

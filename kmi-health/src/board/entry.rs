@@ -1,0 +1,195 @@
+//! One key on the board.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use kmi_core::{
+    inventory::Key,
+    outcome::{Fault, Outcome},
+    snapshot::{KeyRow, QuotaRow},
+    state::{KeyState, Reason},
+    trace::HealthChange,
+};
+
+use super::account::Account;
+use crate::{
+    Policy,
+    breaker::{Breaker, State},
+    latency::Latency,
+};
+
+/// Models that a key is remembered to lack; the names come from requests, so they are bounded.
+const MAX_MODELS: usize = 16;
+
+/// One key.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: Arc<Key>,
+    /// Its account's number.
+    pub(super) account: usize,
+    /// Switched off: by its file, or by the user since.
+    pub(super) switched_off: bool,
+    pub(super) breaker: Breaker,
+    pub(super) meter: Meter,
+    /// The health that was last reported.
+    pub(super) shown: Health,
+    lacking: Vec<(Arc<str>, Timestamp)>,
+}
+
+/// What is counted for the status table.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Meter {
+    requests: u64,
+    errors: u64,
+    pub(super) in_flight: u64,
+    last_used: Option<Timestamp>,
+    latency: Latency,
+}
+
+/// What is said of a key: state, reason and end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Health {
+    pub(super) state: KeyState,
+    pub(super) reason: Option<Reason>,
+    pub(super) until: Option<Timestamp>,
+}
+
+impl Meter {
+    pub(super) fn begin(&mut self, now: Timestamp) {
+        self.requests += 1;
+        self.in_flight += 1;
+        self.last_used = Some(now);
+    }
+
+    pub(super) fn end(&mut self, outcome: Outcome, latency: Duration) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.errors += u64::from(matches!(outcome.fault(), Some(Fault::Key | Fault::Upstream)));
+        if outcome == Outcome::Ok {
+            self.latency.record(latency);
+        }
+    }
+}
+
+impl Entry {
+    pub(super) fn new(key: Arc<Key>, account: usize) -> Self {
+        Self {
+            switched_off: key.disabled,
+            key,
+            account,
+            breaker: Breaker::default(),
+            meter: Meter::default(),
+            shown: Health::HEALTHY,
+            lacking: Vec::new(),
+        }
+    }
+
+    /// Takes over what was known of the same key before a reload. The file's word on `disabled`
+    /// counts when it has changed, the user's otherwise.
+    pub(super) fn adopt(&mut self, old: &Self) {
+        if self.key.disabled == old.key.disabled {
+            self.switched_off = old.switched_off;
+        }
+        self.breaker = old.breaker.clone();
+        self.meter = old.meter.clone();
+        self.lacking.clone_from(&old.lacking);
+        self.shown = old.shown;
+    }
+
+    pub(super) fn is_off(&self) -> bool {
+        self.switched_off
+    }
+
+    pub(super) fn lacks(&self, model: &str) -> bool {
+        self.lacking.iter().any(|(lacking, _)| **lacking == *model)
+    }
+
+    pub(super) fn set_lacking(&mut self, model: &str, until: Timestamp) {
+        self.forget_lacking(model);
+        if self.lacking.len() == MAX_MODELS {
+            self.lacking.remove(0);
+        }
+        self.lacking.push((model.into(), until));
+    }
+
+    pub(super) fn forget_lacking(&mut self, model: &str) {
+        self.lacking.retain(|(lacking, _)| **lacking != *model);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.breaker.close();
+        self.lacking.clear();
+    }
+
+    pub(super) fn tick(&mut self, policy: &Policy, now: Timestamp) {
+        self.breaker.tick(policy, now);
+        self.lacking.retain(|(_, until)| *until > now);
+    }
+
+    pub(super) fn next_change(&self, policy: &Policy) -> Option<Timestamp> {
+        let models = self.lacking.iter().map(|(_, until)| *until);
+        models.chain(self.breaker.next_change(policy)).min()
+    }
+
+    /// The trace's record of a new health.
+    pub(super) fn change(&self, to: Health, now: Timestamp) -> HealthChange {
+        HealthChange {
+            ts: now,
+            upstream: Some(Arc::clone(&self.key.upstream)),
+            key: self.key.id.to_string().into(),
+            label: self.key.label.shared(),
+            from: self.shown.state,
+            to: to.state,
+            reason: to.reason,
+            until: to.until,
+        }
+    }
+
+    pub(super) fn row(&self, health: Health, account: Option<&str>) -> KeyRow {
+        KeyRow {
+            key: self.key.id.to_string(),
+            label: self.key.label.to_string(),
+            masked: self.key.secret.masked(),
+            upstream: self.key.upstream.to_string(),
+            account: account.map(str::to_owned),
+            priority: self.key.priority,
+            weight: self.key.weight,
+            state: health.state,
+            reason: health.reason,
+            until: health.until,
+            last_used: self.meter.last_used,
+            requests: self.meter.requests,
+            errors: self.meter.errors,
+            in_flight: self.meter.in_flight,
+            latency_ms: self.meter.latency.row(),
+            quota: QuotaRow::default(),
+        }
+    }
+}
+
+impl Health {
+    pub(super) const HEALTHY: Self = Self { state: KeyState::Healthy, reason: None, until: None };
+
+    /// The worst of what is known: off, blocked for longest, half-open, lacking a model.
+    pub(super) fn of(entry: &Entry, account: &Account) -> Self {
+        if entry.is_off() {
+            return Self { state: KeyState::Disabled, ..Self::HEALTHY };
+        }
+        let breakers = [entry.breaker.state(), account.breaker.state()];
+        let blocked = breakers.into_iter().filter_map(|state| match state {
+            State::Open { reason, until } => Some((until.is_none(), until, reason)),
+            _ => None,
+        });
+        if let Some((_, until, reason)) = blocked.max_by_key(|(ever, until, _)| (*ever, *until)) {
+            return Self { state: KeyState::Blocked, reason: Some(reason), until };
+        }
+        let probed = breakers.into_iter().find_map(|state| match state {
+            State::HalfOpen { reason, .. } => Some(reason),
+            _ => None,
+        });
+        let lacking = (!entry.lacking.is_empty()).then_some(Reason::ModelNotAllowed);
+        match probed.or(lacking) {
+            Some(reason) => Self { state: KeyState::Warn, reason: Some(reason), until: None },
+            None => Self::HEALTHY,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The breaker of a key or of an account.
+//!
+//! # States
+//!
+//! * **Closed**: requests pass. (The field's word: a closed circuit conducts.)
+//! * **Open**: no request passes until a time that is known, or until the user acts.
+//! * **Half-open**: one request at a time passes, as a probe.
+//!
+//! # Transitions
+//!
+//! * Closed or half-open -> open: a refusal that blocks, see [`crate::classify`].
+//! * Open -> open: a further refusal may move the end further away, never nearer. A block that
+//!   only the user can end swallows every other one.
+//! * Open -> half-open: its end has passed ([`Breaker::tick`]).
+//! * Half-open -> closed: the probe succeeded.
+//! * Half-open -> half-open: the probe ended without telling anything about the key (the client
+//!   left, the upstream failed, the request itself was wrong), or it was lost. The next request
+//!   is a probe again.
+//! * Any -> closed: the user says so ([`Breaker::close`]).
+//!
+//! Only the probe's own success closes a half-open breaker: an answer to a request that was sent
+//! before the trouble proves nothing.
+//!
+//! # Strikes
+//!
+//! A strike is a block without a success since the one before; cooldowns grow with them. Refusals
+//! that arrive while the breaker is open (requests that were under way together) are no further
+//! strikes.
+
+use jiff::Timestamp;
+use kmi_core::state::Reason;
+
+use crate::{Policy, cooldown::later};
+
+/// The number of an attempt, by which a probe is known from the requests around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId(pub(crate) u64);
+
+/// Whether requests may pass.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum State {
+    /// They may.
+    #[default]
+    Closed,
+    /// They may not.
+    Open {
+        /// Why.
+        reason: Reason,
+        /// Until when; `None` until the user acts.
+        until: Option<Timestamp>,
+    },
+    /// One at a time may.
+    HalfOpen {
+        /// Why it was open.
+        reason: Reason,
+        /// The one that is under way, and since when.
+        probe: Option<(AttemptId, Timestamp)>,
+    },
+}
+
+/// The module's documentation is its specification.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Breaker {
+    state: State,
+    strikes: u32,
+}
+
+impl Breaker {
+    /// Whether the next request may pass.
+    pub fn admits(&self) -> bool {
+        matches!(self.state, State::Closed | State::HalfOpen { probe: None, .. })
+    }
+
+    /// The state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Blocks since the last success, the one in force left out.
+    pub fn strikes(&self) -> u32 {
+        self.strikes - u32::from(matches!(self.state, State::Open { .. }))
+    }
+
+    /// Whether a success would change nothing.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.state == State::Closed && self.strikes == 0
+    }
+
+    /// A request begins; in the half-open state it is the probe, if there is none.
+    pub fn begin(&mut self, attempt: AttemptId, now: Timestamp) {
+        if let State::HalfOpen { probe: probe @ None, .. } = &mut self.state {
+            *probe = Some((attempt, now));
+        }
+    }
+
+    /// A request succeeded.
+    pub fn succeeded(&mut self, attempt: AttemptId) {
+        if self.is_probe(attempt) {
+            self.state = State::Closed;
+        }
+        if self.state == State::Closed {
+            self.strikes = 0;
+        }
+    }
+
+    /// A request ended without telling anything.
+    pub fn says_nothing(&mut self, attempt: AttemptId) {
+        if self.is_probe(attempt)
+            && let State::HalfOpen { probe, .. } = &mut self.state
+        {
+            *probe = None;
+        }
+    }
+
+    /// A refusal blocks until a time, or until the user acts.
+    pub fn block(&mut self, reason: Reason, until: Option<Timestamp>) {
+        self.state = match self.state {
+            State::Open { until: None, .. } => return,
+            State::Open { until: Some(old), .. } if until.is_some_and(|new| new <= old) => return,
+            State::Open { .. } => State::Open { reason, until },
+            State::Closed | State::HalfOpen { .. } => {
+                self.strikes = self.strikes.saturating_add(1);
+                State::Open { reason, until }
+            }
+        };
+    }
+
+    /// The user says that all is well.
+    pub fn close(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A block for one of these reasons is over before its time; requests may probe.
+    pub fn relieve(&mut self, reasons: &[Reason]) {
+        if let State::Open { reason, .. } = self.state
+            && reasons.contains(&reason)
+        {
+            self.state = State::HalfOpen { reason, probe: None };
+        }
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, policy: &Policy, now: Timestamp) {
+        if self.next_change(policy).is_none_or(|at| at > now) {
+            return;
+        }
+        if let State::Open { reason, .. } | State::HalfOpen { reason, .. } = self.state {
+            self.state = State::HalfOpen { reason, probe: None };
+        }
+    }
+
+    /// When [`Self::tick`] would change something.
+    pub fn next_change(&self, policy: &Policy) -> Option<Timestamp> {
+        match self.state {
+            State::Open { until, .. } => until,
+            State::HalfOpen { probe, .. } => {
+                probe.map(|(_, since)| later(since, policy.probe_timeout))
+            }
+            State::Closed => None,
+        }
+    }
+
+    /// Takes over what another breaker knows; the later end counts.
+    pub fn merge(&mut self, other: &Self) {
+        let strikes = self.strikes.max(other.strikes);
+        // Every open breaker has a strike, whichever of the two states is taken.
+        match (self.state, other.state) {
+            (_, State::Open { reason, until }) => self.block(reason, until),
+            (State::Closed, state @ State::HalfOpen { .. }) => self.state = state,
+            _ => {}
+        }
+        self.strikes = strikes;
+    }
+
+    fn is_probe(&self, attempt: AttemptId) -> bool {
+        matches!(self.state, State::HalfOpen { probe: Some((probe, _)), .. } if probe == attempt)
+    }
+}

@@ -1,0 +1,124 @@
+//! A body that must not stand still: an error after a time without a frame.
+
+use std::{
+    future::Future as _,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+/// A body, and how long it may stand still.
+///
+/// The timer is set only while the body is waited for, and moved only when it fires: a frame
+/// costs one look at the clock.
+#[derive(Debug)]
+pub(crate) struct Idle<B> {
+    body: B,
+    limit: Duration,
+    since: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// Why a body ended before its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum IdleError {
+    /// The body broke.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+    /// Nothing came for too long.
+    #[error("nothing came for {0:?}")]
+    StoodStill(Duration),
+}
+
+impl<B> Idle<B> {
+    /// Starts the clock.
+    pub(crate) fn new(body: B, limit: Duration) -> Self {
+        Self { body, limit, since: Instant::now(), timer: None }
+    }
+
+    fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<IdleError> {
+        let (since, limit) = (self.since, self.limit);
+        let timer =
+            self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(since + limit)));
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if since.elapsed() >= limit {
+                return Poll::Ready(IdleError::StoodStill(limit));
+            }
+            timer.as_mut().reset(since + limit);
+        }
+    }
+}
+
+impl<B> Body for Idle<B>
+where
+    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+{
+    type Data = Bytes;
+    type Error = IdleError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, IdleError>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                self.since = Instant::now();
+                Poll::Ready(frame.map(|frame| frame.map_err(IdleError::from)))
+            }
+            Poll::Pending => self.poll_limit(cx).map(|error| Some(Err(error))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// A body whose frames come when the test says so.
+    struct Script(tokio::sync::mpsc::Receiver<Bytes>);
+
+    impl Body for Script {
+        type Data = Bytes;
+        type Error = hyper::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+            self.0.poll_recv(cx).map(|data| data.map(|data| Ok(Frame::data(data))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_reset_the_clock_and_silence_ends_it() {
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        let mut body = Idle::new(Script(receiver), Duration::from_secs(10));
+        for _ in 0..3 {
+            let sent = async {
+                advance(Duration::from_secs(9)).await;
+                sender.send(Bytes::from_static(b"x")).await.unwrap();
+            };
+            let (frame, ()) = tokio::join!(body.frame(), sent);
+            assert!(frame.unwrap().is_ok());
+        }
+        let error = body.frame().await.unwrap().unwrap_err();
+        assert_eq!(error.to_string(), "nothing came for 10s");
+    }
+}

@@ -1,0 +1,78 @@
+//! The caller's side: blocking, so that a command needs no async runtime.
+
+use std::{
+    io::{self, BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
+};
+
+use super::protocol::{Reply, Request};
+
+/// How long a call may take; a reload may run `api_key_cmd` programs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why a call came to nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// No proxy runs on this home.
+    #[error("no proxy runs on this home")]
+    NotRunning,
+    /// The connection broke.
+    #[error("the running proxy does not answer: {0}")]
+    Io(#[from] io::Error),
+    /// What came was no answer: another version of kmi?
+    #[error("the running proxy gives an answer that this version does not understand: {0}")]
+    Answer(#[from] serde_json::Error),
+}
+
+/// Calls the running proxy and waits for its answer.
+pub fn call(socket: &Path, request: &Request) -> Result<Reply, CallError> {
+    let stream = connect(socket, request)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut line = String::new();
+    if BufReader::new(stream).read_line(&mut line)? == 0 {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
+    Ok(serde_json::from_str(&line)?)
+}
+
+/// Trace lines of the running proxy, as they are committed; ends when the proxy does.
+pub fn follow(socket: &Path, after: Option<u64>) -> Result<Follow, CallError> {
+    let stream = connect(socket, &Request::Follow { after })?;
+    Ok(Follow(BufReader::new(stream)))
+}
+
+/// The lines of [`follow`].
+#[derive(Debug)]
+pub struct Follow(BufReader<UnixStream>);
+
+impl Iterator for Follow {
+    type Item = io::Result<String>;
+
+    fn next(&mut self) -> Option<io::Result<String>> {
+        let mut line = String::new();
+        match self.0.read_line(&mut line) {
+            Ok(0) => None,
+            Ok(_) => {
+                line.truncate(line.trim_end_matches('\n').len());
+                Some(Ok(line))
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+fn connect(socket: &Path, request: &Request) -> Result<UnixStream, CallError> {
+    let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
+        // A socket file that nobody listens on is left from a process that was killed.
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => CallError::NotRunning,
+        _ => CallError::Io(error),
+    })?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    Ok(stream)
+}

@@ -1,0 +1,121 @@
+//! What is said over the control socket.
+
+use std::{collections::HashMap, sync::Arc};
+
+use kmi_core::{snapshot::Snapshot, state::Mode};
+use serde::{Deserialize, Serialize};
+
+use crate::{keys, rotor::InFlight};
+
+/// What a caller wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Request {
+    /// Trace lines as they are committed, from the one after `after`.
+    Follow {
+        /// The last line the caller has; `None`: only what comes from now on.
+        after: Option<u64>,
+    },
+    /// The turns under way; everything that ended before is on the disk when the answer comes.
+    InFlight,
+    /// Sets the mode.
+    Mode {
+        /// The mode.
+        mode: Mode,
+    },
+    /// Reads keys and configuration again.
+    Reload,
+    /// Switches the active key.
+    Rotate {
+        /// Label or id; `None`: the next usable one.
+        key: Option<String>,
+    },
+    /// What `kmi status` shows.
+    Status,
+    /// Drains and stops.
+    Stop,
+    /// Switches a key off, or on again.
+    Switch {
+        /// Label or id.
+        key: String,
+        /// Whether it is to serve.
+        on: bool,
+    },
+}
+
+/// What a caller gets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// It could not be done.
+    Failed(Failure),
+    /// The turns under way, by upstream.
+    InFlight(HashMap<Arc<str>, InFlight>),
+    /// The key that is meant.
+    Key(KeyName),
+    /// It was done.
+    Done,
+    /// What a reload found.
+    Reloaded(Reloaded),
+    /// The status.
+    Status(Box<Status>),
+}
+
+/// Why something could not be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// A key as it may be shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyName {
+    /// Its label.
+    pub label: String,
+    /// Its masked form.
+    pub masked: String,
+}
+
+/// What a reload found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The number of keys.
+    pub keys: usize,
+    /// What is wrong with key files.
+    pub problems: Vec<Problem>,
+}
+
+/// The status of a running proxy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The rows.
+    pub snapshot: Snapshot,
+    /// What is wrong with key files.
+    pub problems: Vec<Problem>,
+    /// Why the trace cannot be written, if it cannot.
+    pub trace_failure: Option<String>,
+}
+
+/// What is wrong with a key file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Whether a key is not used because of it.
+    pub refused: bool,
+    /// File, line and reason.
+    pub message: String,
+    /// The remedy.
+    pub hint: String,
+}
+
+impl From<&keys::Problem> for Problem {
+    fn from(problem: &keys::Problem) -> Self {
+        Self {
+            refused: problem.severity == keys::Severity::Refused,
+            message: problem.to_string(),
+            hint: problem.hint().to_owned(),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! A running proxy: a rotor with a listener, a control socket and watched key files around it.
+//!
+//! `kmi serve`, `kmi run` and `kmi demo` run it; so do tests and benches.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, OnceLock, Weak},
+};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{
+    control::{Control, Failure, Handler, KeyName, Problem, Reloaded, Reply, Request, Status},
+    home::Home,
+    keys::Watcher,
+    ledger::{LedgerError, Reader, Subscription},
+    pool::RotateError,
+    rotor::{Rotor, RotorError, Setup},
+    server::{Server, Stop},
+};
+
+/// Makes the setup anew at a reload, or says what is wrong with it.
+pub type Reread = Arc<dyn Fn() -> Result<Setup, Failure> + Send + Sync>;
+
+/// Why a proxy cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The rotor.
+    #[error(transparent)]
+    Rotor(#[from] RotorError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The control socket cannot be made.
+    #[error("cannot make the control socket {}: {source}", path.display())]
+    Control {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The runtime failed.
+    #[error("the proxy's start was interrupted")]
+    Interrupted,
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Engine {
+    desk: Arc<Desk>,
+    address: SocketAddr,
+    stop: Stop,
+    serving: JoinHandle<()>,
+    control: JoinHandle<()>,
+}
+
+/// What the control socket and the key watcher act on.
+struct Desk {
+    rotor: Rotor,
+    reread: Reread,
+    stop: Stop,
+    /// One reload at a time.
+    reloading: Mutex<()>,
+    /// `None` when files cannot be watched; `kmi reload` still reads them.
+    watcher: Mutex<Option<Watcher>>,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").field("rotor", &self.rotor).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Starts: when this returns, requests are served.
+    pub async fn start(home: Home, setup: Setup, reread: Reread) -> Result<Self, EngineError> {
+        // Watching begins before the first reading, so that no change falls in between.
+        let (watcher, watched) = watch_keys(&home);
+        let started = Self::start_watched(home, setup, reread, watcher).await;
+        let desk = started.as_ref().map_or_else(|_| Weak::new(), |it| Arc::downgrade(&it.desk));
+        let _ = watched.set(desk);
+        started
+    }
+
+    async fn start_watched(
+        home: Home,
+        setup: Setup,
+        reread: Reread,
+        watcher: Option<Watcher>,
+    ) -> Result<Self, EngineError> {
+        let open = move || Rotor::open(home, setup, Timestamp::now());
+        let rotor = tokio::task::spawn_blocking(open).await;
+        let rotor = rotor.map_err(|_| EngineError::Interrupted)??;
+        let listen = rotor.proxy().live().settings.proxy.listen;
+        let refused = |source| EngineError::Listen { address: listen, source };
+        let server = Server::bind(Arc::clone(rotor.proxy())).await.map_err(refused)?;
+        let address = server.address().map_err(refused)?;
+        rotor.set_listening(address);
+        let path = rotor.home().socket();
+        let control =
+            Control::bind(&path).map_err(|source| EngineError::Control { path, source })?;
+
+        let (stop, stopped) = watch::channel(());
+        let desk = Arc::new(Desk {
+            rotor,
+            reread,
+            stop: stop.clone(),
+            reloading: Mutex::default(),
+            watcher: Mutex::new(watcher),
+        });
+        desk.watch_targets();
+        let serving = tokio::spawn(server.run(stopped));
+        let control = tokio::spawn(control.run(Arc::clone(&desk)));
+        Ok(Self { desk, address, stop, serving, control })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The rotor inside.
+    pub fn rotor(&self) -> &Rotor {
+        &self.desk.rotor
+    }
+
+    /// Reads keys and configuration again, as `kmi reload` does. Blocks.
+    pub fn reload(&self) -> Reply {
+        self.desk.rotor.forget_answers();
+        self.desk.reload()
+    }
+
+    /// A handle that stops it.
+    pub fn stopper(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Runs until it is told to stop (by [`Engine::stopper`] or over the control socket), lets
+    /// requests end, and writes the last lines of the trace.
+    pub async fn wait(self) -> Result<(), LedgerError> {
+        let Self { desk, serving, control, .. } = self;
+        // A panic in the accept loop ends serving like a stop does; the ledger is closed the same.
+        let _ = serving.await;
+        control.abort();
+        let _ = control.await;
+        desk.watcher.lock().take();
+        tokio::task::spawn_blocking(move || match Arc::try_unwrap(desk) {
+            Ok(desk) => desk.rotor.close(),
+            // A caller on the control socket still has it: what waits is written all the same.
+            Err(desk) => desk.rotor.settle().map(drop),
+        })
+        .await
+        .unwrap_or(Ok(()))
+    }
+
+    /// Stops and waits.
+    pub async fn stop(self) -> Result<(), LedgerError> {
+        let _ = self.stop.send(());
+        self.wait().await
+    }
+}
+
+/// Keys are read again when their files change; the desk that does it is handed in later.
+fn watch_keys(home: &Home) -> (Option<Watcher>, Arc<OnceLock<Weak<Desk>>>) {
+    let watched: Arc<OnceLock<Weak<Desk>>> = Arc::default();
+    let desk = Arc::clone(&watched);
+    let changed = move || {
+        if let Some(desk) = desk.wait().upgrade() {
+            desk.reload();
+        }
+    };
+    let files = watched_files(home, Vec::new());
+    (Watcher::start(home.auths_dir().to_owned(), files, changed).ok(), watched)
+}
+
+fn watched_files(home: &Home, mut targets: Vec<PathBuf>) -> Vec<PathBuf> {
+    targets.push(home.env_file());
+    targets
+}
+
+impl Desk {
+    /// Watches what lies outside the key directory: `.env`, and files that keys point to.
+    fn watch_targets(&self) {
+        if let Some(watcher) = &*self.watcher.lock() {
+            watcher.set_files(watched_files(self.rotor.home(), self.rotor.key_targets()));
+        }
+    }
+
+    fn reload(&self) -> Reply {
+        let _one = self.reloading.lock();
+        let setup = match (self.reread)() {
+            Ok(setup) => setup,
+            Err(failure) => return Reply::Failed(failure),
+        };
+        match self.rotor.reload(setup, Timestamp::now()) {
+            Ok(keys) => {
+                self.watch_targets();
+                let problems = self.problems();
+                Reply::Reloaded(Reloaded { keys, problems })
+            }
+            Err(error) => Reply::Failed(Failure { message: error.to_string(), hint: None }),
+        }
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        self.rotor.problems().iter().map(Problem::from).collect()
+    }
+
+    fn status(&self) -> Reply {
+        Reply::Status(Box::new(Status {
+            snapshot: self.rotor.snapshot(Timestamp::now()),
+            problems: self.problems(),
+            trace_failure: self.rotor.proxy().sink.failure(),
+        }))
+    }
+}
+
+impl Handler for Desk {
+    fn answer(&self, request: Request) -> Reply {
+        let now = Timestamp::now();
+        match request {
+            Request::Follow { .. } => failed("a stream is not an answer", None),
+            Request::InFlight => match self.rotor.settle() {
+                Ok(turns) => Reply::InFlight(turns),
+                Err(error) => failed(error, Some("see `kmi status`")),
+            },
+            Request::Mode { mode } => {
+                self.rotor.set_mode(mode, now);
+                Reply::Done
+            }
+            Request::Reload => {
+                self.rotor.forget_answers();
+                self.reload()
+            }
+            Request::Rotate { key } => key_reply(self.rotor.rotate(key.as_deref(), now)),
+            Request::Status => self.status(),
+            Request::Stop => {
+                let _ = self.stop.send(());
+                Reply::Done
+            }
+            Request::Switch { key, on } => {
+                let switched = self.rotor.set_disabled(&key, !on, now);
+                key_reply(switched.ok_or(RotateError::Unknown(key)))
+            }
+        }
+    }
+
+    fn subscribe(&self) -> Subscription {
+        self.rotor.subscribe()
+    }
+
+    fn reader(&self) -> Option<Reader> {
+        Reader::open(self.rotor.home().state_dir()).ok()
+    }
+}
+
+/// The answer that names a key, or says why there is none.
+pub fn key_reply(key: Result<Arc<kmi_core::inventory::Key>, RotateError>) -> Reply {
+    match key {
+        Ok(key) => {
+            Reply::Key(KeyName { label: key.label.to_string(), masked: key.secret.masked() })
+        }
+        Err(error) => {
+            let hint = match error {
+                RotateError::NoKeys => "add one with `kmi keys add LABEL`",
+                RotateError::Unknown(_) => "`kmi keys list` shows all labels",
+                RotateError::NoneUsable => "`kmi status` shows why, and until when",
+            };
+            failed(error, Some(hint))
+        }
+    }
+}
+
+fn failed(message: impl std::fmt::Display, hint: Option<&str>) -> Reply {
+    Reply::Failed(Failure { message: message.to_string(), hint: hint.map(str::to_owned) })
+}

@@ -1,0 +1,136 @@
+//! What the end of an attempt means, and what the client is told when nothing better follows.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use jiff::Timestamp;
+use kmi_core::{
+    display,
+    outcome::{Fault, Outcome},
+};
+use kmi_health::{
+    UpstreamKind,
+    classify::{Answer, Verdict, classify},
+    kimi_error::MAX_BODY,
+    retry_after::RetryHeaders,
+};
+
+use crate::{reply::Refusal, upstream::SendError};
+
+/// How long an error's body may take; it is small.
+const ERROR_BODY_TIME: Duration = Duration::from_secs(10);
+
+/// An error answer that was read and judged.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) verdict: Verdict,
+    /// What was read of the body.
+    pub(crate) head: Bytes,
+    /// Whether that is all of it.
+    pub(crate) complete: bool,
+}
+
+/// Whether an answer is relayed without being read. A 101 is not: kmi asked for no upgrade.
+pub(crate) fn is_good(status: StatusCode) -> bool {
+    let status = status.as_u16();
+    (200..400).contains(&status)
+}
+
+/// Whether another key might have done better.
+pub(crate) fn is_about_the_key(verdict: &Verdict) -> bool {
+    verdict.outcome.fault() == Some(Fault::Key)
+}
+
+/// Whether the request was sent and its fate is unknown, or the server failed over it.
+pub(crate) fn may_have_been_carried_out(verdict: &Verdict) -> bool {
+    matches!(
+        verdict.outcome,
+        Outcome::UpstreamError
+            | Outcome::UpstreamTimeout
+            | Outcome::UpstreamCut
+            | Outcome::UpstreamProtocol
+    )
+}
+
+/// Reads an error's body, up to 64 KiB of it, and judges the answer.
+pub(crate) async fn answer(
+    response: &mut Response<Incoming>,
+    kind: UpstreamKind,
+    idle: Duration,
+    now: Timestamp,
+) -> Result<Judged, (Verdict, Refusal)> {
+    if response.status().is_informational() {
+        let error = SendError::Protocol("it switches protocols though nobody asked".to_owned());
+        return Err(failure(&error));
+    }
+    let limit = idle.min(ERROR_BODY_TIME);
+    let (head, complete) = match tokio::time::timeout(limit, read(response.body_mut())).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(error)) => return Err(cut(&error)),
+        Err(_) => return Err(failure(&SendError::Timeout(limit))),
+    };
+    let headers = response.headers();
+    let plain = headers
+        .get(header::CONTENT_ENCODING)
+        .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let value = |name| headers.get(name).map(http::HeaderValue::as_bytes);
+    let retry = RetryHeaders {
+        retry_after: value(header::RETRY_AFTER.as_str()),
+        retry_after_ms: value("retry-after-ms"),
+    };
+    let body = if plain { &head[..head.len().min(MAX_BODY)] } else { &[] };
+    let status = response.status().as_u16();
+    let verdict = classify(&Answer { kind, status, retry, body }, now);
+    Ok(Judged { verdict, head, complete })
+}
+
+async fn read(body: &mut Incoming) -> Result<(Bytes, bool), hyper::Error> {
+    let mut all = BytesMut::new();
+    while !body.is_end_stream() {
+        let Some(frame) = body.frame().await else { break };
+        if let Ok(data) = frame?.into_data() {
+            all.extend_from_slice(&data);
+        }
+        if all.len() > MAX_BODY {
+            return Ok((all.freeze(), false));
+        }
+    }
+    Ok((all.freeze(), true))
+}
+
+/// What a failed sending means: the verdict on the attempt, and the answer to the client.
+pub(crate) fn failure(error: &SendError) -> (Verdict, Refusal) {
+    let (outcome, status, code) = match error {
+        SendError::Connect(_) => {
+            (Outcome::ConnectFailed, StatusCode::BAD_GATEWAY, "connect_failed")
+        }
+        SendError::RequestBody => (Outcome::ClientGone, StatusCode::BAD_REQUEST, "body_broken"),
+        SendError::Closed(_) => (Outcome::UpstreamCut, StatusCode::BAD_GATEWAY, "upstream_closed"),
+        SendError::Protocol(_) => {
+            (Outcome::UpstreamProtocol, StatusCode::BAD_GATEWAY, "upstream_protocol")
+        }
+        SendError::Timeout(_) => {
+            (Outcome::UpstreamTimeout, StatusCode::GATEWAY_TIMEOUT, "upstream_timeout")
+        }
+    };
+    verdict(outcome, status, code, &error.to_string())
+}
+
+fn cut(error: &hyper::Error) -> (Verdict, Refusal) {
+    let text = format!("the upstream's answer broke off: {error}");
+    verdict(Outcome::UpstreamCut, StatusCode::BAD_GATEWAY, "upstream_cut", &text)
+}
+
+fn verdict(
+    outcome: Outcome,
+    status: StatusCode,
+    code: &'static str,
+    text: &str,
+) -> (Verdict, Refusal) {
+    let text = display::visible(text);
+    let verdict = Verdict { message: Some((*text).into()), ..Verdict::of(outcome) };
+    (verdict, Refusal::new(status, code, format!("kmi: {text}.")))
+}

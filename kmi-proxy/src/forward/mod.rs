@@ -1,0 +1,294 @@
+//! A request's way: body in, key chosen, sent on, judged, relayed or tried again.
+//!
+//! Straight down: `intake` → `pick` (the pool) → `rewrite` → upstream → `judge` → `relay`, or once
+//! more with the tried keys left out. Only the attempt's guard reports back.
+
+mod attempt;
+mod facts;
+mod intake;
+mod judge;
+mod redact;
+mod relay;
+mod rewrite;
+mod wait;
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use http::{Request, Response, header, request::Parts};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use kmi_core::outcome::Outcome;
+use kmi_health::{
+    board::Exhausted,
+    classify::{Action, Verdict},
+};
+
+use self::{
+    attempt::{Attempt, Begin},
+    facts::Facts,
+    intake::Intake,
+    judge::Judged,
+    rewrite::Template,
+};
+pub(crate) use self::{intake::ReplayBudget, relay::Observer, wait::WaitingRoom};
+use crate::{
+    body::{Idle, Relay},
+    peek::{Peek, peek},
+    pool::{Pool, Tried},
+    proxy::{Live, Proxy},
+    reply::{self, Refusal},
+    upstream::{Sent, Surface, Upstream},
+};
+
+/// The body of an answer: kmi's own, or one that is relayed.
+pub(crate) type ReplyBody = Either<Full<Bytes>, Relay<Observer>>;
+
+/// Where a request is to go.
+#[derive(Debug)]
+pub(crate) struct Destination<'a> {
+    pub(crate) pool: &'a Arc<Pool>,
+    pub(crate) surface: Surface,
+    /// Path and query below `/v1`.
+    pub(crate) rest: &'a str,
+}
+
+/// Sends a request on, and answers it.
+pub(crate) async fn forward(
+    proxy: &Proxy,
+    live: &Live,
+    to: Destination<'_>,
+    request: Request<Incoming>,
+    arrived: Instant,
+) -> Response<ReplyBody> {
+    match Journey::begin(proxy, live, to, request, arrived).await {
+        Ok(mut journey) => journey.travel().await,
+        Err(refusal) => refusal.response().map(Either::Left),
+    }
+}
+
+/// One request on its way, attempt after attempt.
+struct Journey<'a> {
+    proxy: &'a Proxy,
+    live: &'a Live,
+    pool: &'a Arc<Pool>,
+    surface: Surface,
+    upstream: Arc<Upstream>,
+    facts: Arc<Facts>,
+    intake: Intake<'a>,
+    template: Template,
+    tried: Tried,
+    /// Whether the one more try that an overloaded engine or a 503 gets was used.
+    tried_once_more: bool,
+}
+
+/// What follows from an attempt.
+enum Next {
+    Answer(Response<ReplyBody>),
+    /// Another attempt; the answer is for the case that none can be made.
+    Again(Option<Response<ReplyBody>>),
+}
+
+impl<'a> Journey<'a> {
+    async fn begin(
+        proxy: &'a Proxy,
+        live: &'a Live,
+        to: Destination<'a>,
+        request: Request<Incoming>,
+        arrived: Instant,
+    ) -> Result<Self, Refusal> {
+        if live.settings.trace.required && !proxy.sink.is_recording() {
+            return Err(Refusal::no_key(
+                "The trace cannot be written (disk full?) and `trace.required` is set; see `kmi status`.",
+            ));
+        }
+        let (parts, body) = request.into_parts();
+        let intake = Intake::read(body, &proxy.replay).await?;
+        let peek = if is_json(&parts) { peek(intake.head()) } else { Peek::default() };
+        let policy = live.settings.rotation.policy;
+        let facts = Facts::new(&parts.method, to.rest, &parts.headers, peek, policy, arrived);
+        let upstream = to.pool.upstream();
+        let target = upstream
+            .target(to.surface, to.rest)
+            .ok_or_else(|| Refusal::bad("target_not_allowed", "The target is not a valid path."))?;
+        let template = Template::new(parts, to.surface, target, upstream.origin(to.surface).host());
+        Ok(Self {
+            proxy,
+            live,
+            pool: to.pool,
+            surface: to.surface,
+            upstream,
+            facts: Arc::new(facts),
+            intake,
+            template,
+            tried: Tried::default(),
+            tried_once_more: false,
+        })
+    }
+
+    async fn travel(&mut self) -> Response<ReplyBody> {
+        let mut fallback = None;
+        loop {
+            let attempt = match self.pick().await {
+                Ok(attempt) => attempt,
+                Err(exhausted) => {
+                    return fallback.unwrap_or_else(|| self.answer_exhausted(exhausted));
+                }
+            };
+            match self.send(attempt).await {
+                Next::Answer(response) => return response,
+                Next::Again(answer) => fallback = answer,
+            }
+        }
+    }
+
+    /// The next attempt's key: at once, or after a wait where the settings allow one.
+    async fn pick(&self) -> Result<Attempt, Exhausted> {
+        let model = self.facts.model.as_deref();
+        let pick = |now| self.pool.pick(&self.tried, model, now);
+        let picked = match pick(Timestamp::now()) {
+            Ok(picked) => picked,
+            Err(exhausted) => {
+                let rotation = &self.live.settings.rotation;
+                self.proxy.waiting.wait(exhausted, rotation, self.facts.arrived, pick).await?
+            }
+        };
+        let begin = Begin {
+            pool: Arc::clone(self.pool),
+            sink: self.proxy.sink.clone(),
+            phase: self.proxy.phase.clone(),
+            facts: Arc::clone(&self.facts),
+            picked,
+            number: u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(1),
+        };
+        Ok(Attempt::begin(begin))
+    }
+
+    async fn send(&mut self, mut attempt: Attempt) -> Next {
+        self.tried.add(attempt.picked());
+        let Some((body, sent)) = self.intake.outgoing() else {
+            // `may_go_on` asked for the body before this attempt was made.
+            return Next::Answer(
+                self.own(&Refusal::bad("body_gone", "The body was already sent.")),
+            );
+        };
+        attempt.sends(sent);
+        let request = self.template.with(&attempt.picked().key.secret, body);
+        let origin = Arc::clone(self.upstream.origin(self.surface));
+        match origin.send(request).await {
+            Err(error) => {
+                let (verdict, refusal) = judge::failure(&error);
+                attempt.end(&verdict);
+                self.after(&verdict, self.own(&refusal))
+            }
+            Ok(sent) => {
+                attempt.seen.connect = sent.connect;
+                attempt.seen.status = Some(sent.response.status().as_u16());
+                if judge::is_good(sent.response.status()) {
+                    return Next::Answer(self.relay(
+                        attempt,
+                        sent,
+                        Bytes::new(),
+                        Verdict::of(Outcome::Ok),
+                    ));
+                }
+                self.refused(attempt, sent).await
+            }
+        }
+    }
+
+    /// The upstream answered with an error: its body is read (a bounded part of it) and judged.
+    async fn refused(&mut self, mut attempt: Attempt, mut sent: Sent) -> Next {
+        let kind = self.upstream.settings().kind;
+        let idle = self.upstream.settings().idle_timeout;
+        let judged = judge::answer(&mut sent.response, kind, idle, Timestamp::now()).await;
+        let Judged { verdict, head, complete } = match judged {
+            Ok(judged) => judged,
+            Err((verdict, refusal)) => {
+                attempt.end(&verdict);
+                return self.after(&verdict, self.own(&refusal));
+            }
+        };
+        let again = self.may_go_on(&verdict);
+        if !again && !judge::is_about_the_key(&verdict) && !complete {
+            // Too long to hold: relayed as it comes.
+            return Next::Answer(self.relay(attempt, sent, head, verdict));
+        }
+        attempt.first_byte();
+        attempt.seen.bytes = head.len() as u64;
+        let (mut parts, _) = sent.response.into_parts();
+        if complete {
+            self.upstream.origin(self.surface).give_back(sent.connection);
+        }
+        relay::rebuild(&mut parts.headers, &attempt, self.template.method(), parts.status);
+        let head = redact::redact(&mut parts.headers, head, &self.live.pools);
+        attempt.end(&verdict);
+        self.after(&verdict, Response::from_parts(parts, Either::Left(Full::new(head))))
+    }
+
+    /// What follows from a verdict when `answer` is at hand for the client.
+    fn after(&mut self, verdict: &Verdict, answer: Response<ReplyBody>) -> Next {
+        let about_the_key = judge::is_about_the_key(verdict);
+        if self.may_go_on(verdict) {
+            self.tried_once_more |= verdict.action == Action::RetryOnce;
+            return Next::Again((!about_the_key).then_some(answer));
+        }
+        if about_the_key {
+            // A refusal of the pool's key is not the client's business (CONTRACT section 4).
+            let exhausted = self.pool.exhausted(Timestamp::now());
+            return Next::Answer(self.answer_exhausted(exhausted));
+        }
+        Next::Answer(answer)
+    }
+
+    /// Whether another attempt is allowed, as far as can be said before a key is chosen.
+    fn may_go_on(&self, verdict: &Verdict) -> bool {
+        let rotation = &self.live.settings.rotation;
+        let wanted = match verdict.action {
+            Action::NextKey => true,
+            Action::RetryOnce => !self.tried_once_more,
+            Action::PassThrough => {
+                rotation.retry_unsafe && judge::may_have_been_carried_out(verdict)
+            }
+        };
+        let attempts = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
+        wanted && rotation.failover && attempts < rotation.max_attempts && self.intake.can_be_sent()
+    }
+
+    fn relay(
+        &self,
+        attempt: Attempt,
+        sent: Sent,
+        head: Bytes,
+        verdict: Verdict,
+    ) -> Response<ReplyBody> {
+        let (parts, body) = sent.response.into_parts();
+        let scan = relay::scan_for(&parts.headers).filter(|_| parts.status.is_success());
+        let origin = Arc::clone(self.upstream.origin(self.surface));
+        let observer = Observer::new(attempt, verdict, origin, sent.connection, scan);
+        let body = Idle::new(body, self.upstream.settings().idle_timeout);
+        relay::relay(parts, head, body, observer, self.template.method())
+    }
+
+    fn answer_exhausted(&self, exhausted: Exhausted) -> Response<ReplyBody> {
+        self.own(&wait::refusal(exhausted, Timestamp::now()))
+    }
+
+    /// An answer of kmi's own, with the request's id.
+    fn own(&self, refusal: &Refusal) -> Response<ReplyBody> {
+        let mut response = refusal.response();
+        let headers = response.headers_mut();
+        if let Ok(id) = self.facts.request_id.parse() {
+            headers.insert(reply::X_KMI_REQUEST_ID, id);
+        }
+        headers.insert(reply::X_KMI_ATTEMPTS, self.tried.len().into());
+        response.map(Either::Left)
+    }
+}
+
+fn is_json(parts: &Parts) -> bool {
+    parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
+        kind.as_bytes().get(..16).is_some_and(|kind| kind.eq_ignore_ascii_case(b"application/json"))
+    })
+}

@@ -1,0 +1,152 @@
+//! The upstream's answer on its way to the client: its head rebuilt, its body observed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, response::Parts};
+use http_body_util::Either;
+use hyper::{Response, body::Incoming};
+use kmi_core::outcome::Outcome;
+use kmi_health::classify::Verdict;
+
+use super::{ReplyBody, attempt::Attempt, rewrite::strip_hop_by_hop};
+use crate::{
+    body::{Idle, IdleError, Relay, RelayEnd},
+    reply,
+    upstream::{Connection, Origin},
+    usage_scan::UsageScan,
+};
+
+/// Everything that watches one relayed body.
+#[derive(Debug)]
+pub(crate) struct Observer {
+    /// `None` once the attempt has ended.
+    attempt: Option<Attempt>,
+    /// What the answer means if it comes to its end.
+    verdict: Verdict,
+    connection: Option<(Arc<Origin>, Connection)>,
+    scan: Option<UsageScan>,
+}
+
+impl Observer {
+    pub(crate) fn new(
+        attempt: Attempt,
+        verdict: Verdict,
+        origin: Arc<Origin>,
+        connection: Connection,
+        scan: Option<UsageScan>,
+    ) -> Self {
+        Self { attempt: Some(attempt), verdict, connection: Some((origin, connection)), scan }
+    }
+
+    fn end(&mut self, verdict: &Verdict) {
+        if let Some(mut attempt) = self.attempt.take() {
+            attempt.seen.usage = self.scan.as_mut().and_then(UsageScan::finish);
+            attempt.end(verdict);
+        }
+    }
+}
+
+impl RelayEnd for Observer {
+    fn piece(&mut self, data: &[u8]) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.piece(data.len());
+        }
+        if let Some(scan) = &mut self.scan {
+            scan.feed(data);
+        }
+    }
+
+    fn ended(&mut self) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.first_byte();
+        }
+        if let Some((origin, connection)) = self.connection.take() {
+            origin.give_back(connection);
+        }
+        let verdict = self.verdict.clone();
+        self.end(&verdict);
+    }
+
+    fn broke(&mut self, error: &IdleError) {
+        let outcome = match error {
+            IdleError::StoodStill(_) => Outcome::UpstreamTimeout,
+            IdleError::Broken(_) => Outcome::UpstreamCut,
+        };
+        let message = Some(error.to_string().into());
+        self.end(&Verdict { message, ..Verdict::of(outcome) });
+    }
+}
+
+impl Drop for Observer {
+    /// The client went away, or kmi was stopped: what was counted so far still goes on record.
+    fn drop(&mut self) {
+        if let (Some(attempt), Some(scan)) = (&mut self.attempt, &mut self.scan) {
+            attempt.seen.usage = scan.finish();
+        }
+    }
+}
+
+/// The answer to the client: the upstream's head, rebuilt, and its body as it comes.
+pub(crate) fn relay(
+    mut parts: Parts,
+    head: Bytes,
+    body: Idle<Incoming>,
+    observer: Observer,
+    method: &Method,
+) -> Response<ReplyBody> {
+    if let Some(attempt) = &observer.attempt {
+        rebuild(&mut parts.headers, attempt, method, parts.status);
+    }
+    Response::from_parts(parts, Either::Right(Relay::new(head, body, observer)))
+}
+
+/// Takes out what belongs to the upstream's connection or would open kmi to web pages, and adds
+/// kmi's own headers.
+pub(crate) fn rebuild(
+    headers: &mut HeaderMap,
+    attempt: &Attempt,
+    method: &Method,
+    status: StatusCode,
+) {
+    strip_hop_by_hop(headers);
+    // hyper writes the length from the body. Only where there is a length but no body does the
+    // upstream's word stand.
+    if method != Method::HEAD && status != StatusCode::NOT_MODIFIED {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    let cors: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("access-control-"))
+        .cloned()
+        .collect();
+    cors.iter().for_each(|name| drop(headers.remove(name)));
+    stamp(headers, attempt);
+}
+
+/// kmi's own headers.
+fn stamp(headers: &mut HeaderMap, attempt: &Attempt) {
+    let picked = attempt.picked();
+    let text = |text: &str| HeaderValue::from_bytes(text.as_bytes()).ok();
+    if let Some(id) = text(&attempt.facts().request_id) {
+        headers.insert(reply::X_KMI_REQUEST_ID, id);
+    }
+    if let Some(label) = text(picked.key.label.as_str()) {
+        headers.insert(reply::X_KMI_KEY, label);
+    }
+    match picked.turn {
+        Some(place) => headers.insert(reply::X_KMI_TURN, HeaderValue::from(place.number)),
+        None => headers.remove(reply::X_KMI_TURN),
+    };
+    headers.insert(reply::X_KMI_ATTEMPTS, HeaderValue::from(attempt.number()));
+    headers.remove(reply::X_KMI_ERROR);
+}
+
+/// Whether an answer's body can be read for token counts: plain JSON or an event stream.
+pub(crate) fn scan_for(headers: &HeaderMap) -> Option<UsageScan> {
+    let plain = headers
+        .get(header::CONTENT_ENCODING)
+        .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let kind = headers.get(header::CONTENT_TYPE).filter(|_| plain)?;
+    UsageScan::for_content_type(kind.as_bytes())
+}

@@ -1,0 +1,206 @@
+//! The upstream request: built, not copied. Fixed authority, no hop-by-hop headers, the
+//! credential last, and everything else as the client sent it.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header, request::Parts,
+    uri::PathAndQuery,
+};
+use kmi_core::key::ApiKey;
+
+use crate::{body::Outgoing, upstream::Surface};
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Headers of one connection, which are never passed on (RFC 9110 section 7.6.1); Expect is
+/// answered here.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::EXPECT,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
+];
+
+/// What a client may have brought as its credential; always dropped.
+const CREDENTIALS: [HeaderName; 5] = [
+    header::AUTHORIZATION,
+    X_API_KEY,
+    HeaderName::from_static("api-key"),
+    header::PROXY_AUTHORIZATION,
+    header::COOKIE,
+];
+
+/// In which header the upstream gets the key: the kind that the client used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Credential {
+    Bearer,
+    XApiKey,
+    Both,
+}
+
+impl Credential {
+    /// A client without any credential (its token is in the path) gets its surface's own kind.
+    pub(crate) fn of(headers: &HeaderMap, surface: Surface) -> Self {
+        let bearer = headers.contains_key(header::AUTHORIZATION);
+        match (bearer, headers.contains_key(X_API_KEY), surface) {
+            (true, true, _) => Self::Both,
+            (false, true, _) | (false, false, Surface::Anthropic) => Self::XApiKey,
+            (true, false, _) | (false, false, Surface::OpenAi) => Self::Bearer,
+        }
+    }
+}
+
+/// A client's request as every attempt sends it on; only key and body are still missing.
+#[derive(Debug)]
+pub(crate) struct Template {
+    method: Method,
+    target: Uri,
+    headers: HeaderMap,
+    extensions: http::Extensions,
+    credential: Credential,
+}
+
+impl Template {
+    pub(crate) fn new(
+        parts: Parts,
+        surface: Surface,
+        target: PathAndQuery,
+        host: &HeaderValue,
+    ) -> Self {
+        let credential = Credential::of(&parts.headers, surface);
+        let mut headers = parts.headers;
+        strip_hop_by_hop(&mut headers);
+        CREDENTIALS.iter().for_each(|name| drop(headers.remove(name)));
+        // Framing is our own: hyper writes it from the body's length.
+        headers.remove(header::CONTENT_LENGTH);
+        headers.insert(header::HOST, host.clone());
+        let target = Uri::from(target);
+        // The extensions carry the client's spelling of header names.
+        Self { method: parts.method, target, headers, extensions: parts.extensions, credential }
+    }
+
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The request of one attempt.
+    pub(crate) fn with(&self, key: &ApiKey, body: Outgoing) -> Request<Outgoing> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.target.clone();
+        *request.extensions_mut() = self.extensions.clone();
+        let mut headers = self.headers.clone();
+        if self.credential != Credential::XApiKey {
+            headers.insert(header::AUTHORIZATION, secret(&["Bearer ", key.expose()]));
+        }
+        if self.credential != Credential::Bearer {
+            headers.insert(X_API_KEY, secret(&[key.expose()]));
+        }
+        *request.headers_mut() = headers;
+        request
+    }
+}
+
+/// Removes hop-by-hop headers, those that `Connection` names included.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    named.iter().chain(&HOP_BY_HOP).for_each(|name| drop(headers.remove(name)));
+}
+
+fn secret(pieces: &[&str]) -> HeaderValue {
+    // An API key is printable ASCII, so this cannot fail; an empty credential would be refused
+    // upstream.
+    let mut value =
+        HeaderValue::try_from(pieces.concat()).unwrap_or_else(|_| HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn rewritten(surface: Surface, headers: &[(&str, &str)]) -> Vec<String> {
+        let mut request = Request::post("/kmi-rotor/v1/chat/completions");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let target = PathAndQuery::from_static("/coding/v1/chat/completions?a=b");
+        let template =
+            Template::new(parts, surface, target, &HeaderValue::from_static("api.kimi.com"));
+        let key = ApiKey::parse("sk-secret-1").unwrap();
+        let request = template.with(&key, Outgoing::Whole(Bytes::new()));
+        assert_eq!(request.uri(), "/coding/v1/chat/completions?a=b");
+        request
+            .headers()
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn only_credential_host_and_hop_by_hop_headers_change() {
+        let client = [
+            ("host", "127.0.0.1:54123"),
+            ("user-agent", "KimiCLI/1.51.0"),
+            ("x-msh-device-id", "abc"),
+            ("authorization", "Bearer token"),
+            ("cookie", "a=b"),
+            ("api-key", "other"),
+            ("proxy-authorization", "Basic x"),
+            ("connection", "keep-alive, X-Hop, Authorization"),
+            ("x-hop", "1"),
+            ("keep-alive", "5"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAA"),
+            ("expect", "100-continue"),
+            ("content-length", "5"),
+            ("accept-encoding", "gzip, deflate"),
+        ];
+        let mut sent = rewritten(Surface::OpenAi, &client);
+        sent.sort();
+        assert_eq!(
+            sent,
+            [
+                "accept-encoding: gzip, deflate",
+                "authorization: Bearer sk-secret-1",
+                "host: api.kimi.com",
+                "user-agent: KimiCLI/1.51.0",
+                "x-msh-device-id: abc",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_key_goes_where_the_client_had_its_own() {
+        let credential = |surface, headers: &[(&str, &str)]| {
+            let mut sent = rewritten(surface, headers);
+            sent.retain(|line| line.contains("sk-secret-1"));
+            sent.sort();
+            sent.join(", ")
+        };
+        let (bearer, api_key) = (("authorization", "Bearer x"), ("x-api-key", "x"));
+        assert_eq!(credential(Surface::Anthropic, &[bearer]), "authorization: Bearer sk-secret-1");
+        assert_eq!(credential(Surface::Anthropic, &[api_key]), "x-api-key: sk-secret-1");
+        assert_eq!(credential(Surface::Anthropic, &[]), "x-api-key: sk-secret-1");
+        assert_eq!(credential(Surface::OpenAi, &[]), "authorization: Bearer sk-secret-1");
+        assert_eq!(
+            credential(Surface::OpenAi, &[bearer, api_key]),
+            "authorization: Bearer sk-secret-1, x-api-key: sk-secret-1"
+        );
+    }
+}

@@ -1,0 +1,136 @@
+//! What is wrong with a key file, in words a user can act on.
+
+use std::{fmt, sync::Arc};
+
+use kmi_core::{display, key::ApiKey};
+
+/// How much a [`Problem`] costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// A key (or a whole file) is not used.
+    Refused,
+    /// Everything is used, but something should be put right.
+    Warning,
+    /// Nothing is wrong; the user may have expected something else.
+    Notice,
+}
+
+/// One thing that is wrong in the key directory, with its place and its remedy.
+///
+/// No text of it ever holds a key or a piece of a file's line: values are described, not quoted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Problem {
+    /// What it costs.
+    pub severity: Severity,
+    /// The file (or directory) it is about, ready to be shown.
+    pub file: Arc<str>,
+    /// The line, from 1, where there is one.
+    pub line: Option<u32>,
+    /// What is wrong.
+    pub message: String,
+    hint: String,
+}
+
+impl Problem {
+    /// What to do about it, in one line.
+    pub fn hint(&self) -> &str {
+        &self.hint
+    }
+
+    /// Masks keys that stand in a file's *name*; texts made by this module hold none.
+    pub(super) fn mask(&mut self, key: &ApiKey) {
+        let secret = key.expose();
+        if self.file.contains(secret) {
+            self.file = self.file.replace(secret, &key.masked()).into();
+        }
+        for text in [&mut self.message, &mut self.hint] {
+            if text.contains(secret) {
+                *text = text.replace(secret, &key.masked());
+            }
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.file, self.message),
+            None => write!(f, "{}: {}", self.file, self.message),
+        }
+    }
+}
+
+/// A [`Problem`] whose file is known to the caller only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    severity: Severity,
+    line: Option<u32>,
+    message: String,
+    hint: String,
+}
+
+impl Fault {
+    pub(super) fn refused(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(Severity::Refused, message, hint)
+    }
+
+    pub(super) fn new(
+        severity: Severity,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self { severity, line: None, message: message.into(), hint: hint.into() }
+    }
+
+    pub(super) fn on(mut self, line: impl Into<Option<u32>>) -> Self {
+        self.line = line.into();
+        self
+    }
+
+    /// Says what in the file it is about.
+    pub(super) fn about(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
+    /// The line, unless it is known already.
+    pub(super) fn or_on(mut self, line: Option<u32>) -> Self {
+        self.line = self.line.or(line);
+        self
+    }
+
+    pub(super) fn in_file(self, file: &Arc<str>) -> Problem {
+        let Self { severity, line, message, hint } = self;
+        Problem { severity, file: Arc::clone(file), line, message, hint }
+    }
+}
+
+/// A path as it may be shown.
+pub(super) fn shown(path: &std::path::Path) -> Arc<str> {
+    display::visible(&path.to_string_lossy()).into()
+}
+
+/// A path as a word of a shell command that the user may copy.
+pub(super) fn word(path: &std::path::Path) -> String {
+    let shown = shown(path);
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,=…".contains(c);
+    if shown.chars().all(plain) && !shown.starts_with('-') {
+        return shown.to_string();
+    }
+    format!("'{}'", shown.replace('\'', "'\\''"))
+}
+
+/// The known name that an unknown one was most likely meant to be.
+///
+/// Only a name that is close to a known one is ever repeated to the user: anything else on that
+/// line may be a key in the wrong place.
+pub(super) fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let unknown = unknown.get(..64).unwrap_or(unknown);
+    known
+        .map(|name| {
+            (strsim::damerau_levenshtein(&unknown.to_lowercase(), &name.to_lowercase()), name)
+        })
+        .min()
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
+        .map(|(_, name)| name)
+}

@@ -1,0 +1,131 @@
+//! The thread that writes: natural group commit, no timer while there is nothing to do.
+//!
+//! It takes all that waits, chains it and commits it in one transaction. A commit survives the
+//! death of the process at once; about every second one is synced and survives a power loss too,
+//! and the last one always is. While the disk refuses, the batch is kept and tried again, so that
+//! nothing is lost before the queue is full.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kmi_core::trace::{ChainHash, Record};
+use parking_lot::Mutex;
+
+use super::{
+    error::LedgerError,
+    live::Publisher,
+    queue::{Queue, Work},
+    store::{SettingChanges, Store},
+};
+
+/// At most this much recorded time is lost with the power.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// Between two tries while the disk refuses.
+const RETRY_EVERY: Duration = Duration::from_millis(250);
+
+/// The newest line, for those who ask while the writer runs.
+pub(super) type SharedHead = Arc<Mutex<(u64, ChainHash)>>;
+
+/// All that the thread owns.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) store: Store,
+    pub(super) queue: Arc<Queue>,
+    pub(super) live: Publisher,
+    pub(super) head: SharedHead,
+    /// Bytes of lines that are kept.
+    pub(super) retention: u64,
+}
+
+/// Tells those who wait that the thread has ended, even if it panicked.
+struct Ended(Arc<Queue>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.closed();
+    }
+}
+
+impl Writer {
+    /// Runs until the ledger is closed; hands back the last error if lines were left behind.
+    pub(super) fn run(mut self) -> Result<(), LedgerError> {
+        let _ended = Ended(Arc::clone(&self.queue));
+        let mut synced = Synced { at: Instant::now(), behind: false };
+        let mut work = Work::default();
+        loop {
+            let deadline = if self.store.retiring {
+                Some(Instant::now())
+            } else {
+                synced.behind.then(|| synced.at + SYNC_EVERY)
+            };
+            work = self.queue.take(deadline, work.records);
+            let stalled = self.write_until_in(&mut work, &mut synced);
+            if work.closing {
+                return stalled.and_then(|()| self.end());
+            }
+            // A ledger that cannot be trimmed now is trimmed after a later batch.
+            let _ = self.store.retire(self.retention);
+        }
+    }
+
+    /// Tries until the work is in the ledger, or until it fails while the ledger is closing.
+    fn write_until_in(&mut self, work: &mut Work, synced: &mut Synced) -> Result<(), LedgerError> {
+        loop {
+            let sync = work.closing || work.flush.is_some() || synced.is_due();
+            if work.is_empty() && !sync {
+                return Ok(());
+            }
+            match self.write(work, sync) {
+                Ok(()) => {
+                    synced.note(sync);
+                    self.queue.succeeded(work.flush);
+                    if sync {
+                        // Readers in the way, or a full disk: the next one will do it.
+                        let _ = self.store.checkpoint();
+                    }
+                    return Ok(());
+                }
+                Err(error) if work.closing => return Err(error),
+                Err(error) => work.closing = self.queue.failed(&error.to_string(), RETRY_EVERY),
+            }
+        }
+    }
+
+    fn write(&mut self, work: &Work, sync: bool) -> Result<(), LedgerError> {
+        let gaps = work.lost.gaps();
+        self.store.append(work.records.iter().chain(&gaps), &work.settings, sync)?;
+        *self.head.lock() = (self.store.books.seq, self.store.books.head);
+        self.live.publish(self.store.appended());
+        Ok(())
+    }
+
+    /// The last words of a writer that stops in order.
+    fn end(&mut self) -> Result<(), LedgerError> {
+        self.store.mark(true, None)?;
+        self.store.append(std::iter::empty::<&Record>(), &SettingChanges::new(), true)?;
+        self.store.checkpoint()
+    }
+}
+
+/// When the last commit was synced, and whether there were others since.
+struct Synced {
+    at: Instant,
+    behind: bool,
+}
+
+impl Synced {
+    fn is_due(&self) -> bool {
+        self.behind && self.at.elapsed() >= SYNC_EVERY
+    }
+
+    fn note(&mut self, sync: bool) {
+        if sync {
+            *self = Self { at: Instant::now(), behind: false };
+        } else if !self.behind {
+            // The second starts with the first commit that is not synced.
+            *self = Self { at: Instant::now(), behind: true };
+        }
+    }
+}

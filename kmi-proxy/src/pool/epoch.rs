@@ -1,0 +1,78 @@
+//! When a ring is a new one, and where its cursor stands.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kmi_core::{
+    inventory::{Inventory, Served},
+    key::KeyId,
+    ring::{Ring, RingError},
+    rotation::Rotation,
+    trace::{Epoch, EpochKey, Record},
+};
+
+use crate::ledger::{Resumed, Sink};
+
+/// Continues a rotation over these keys: in place when the ring is the same, else in a new epoch
+/// that the trace spells out.
+pub(super) fn begin(
+    upstream: &Arc<str>,
+    inventory: &Inventory,
+    before: Option<&Resumed>,
+    sink: &Sink,
+    now: Timestamp,
+) -> Result<Rotation, RingError> {
+    let ring = Arc::new(inventory.ring()?);
+    let last_turn = before.map_or(0, |before| before.last_turn);
+    if let Some(before) = before
+        && let Some(old) = before.epoch_in_force()
+        && same(old, inventory, &ring)
+    {
+        return Ok(Rotation::resume(ring, old.epoch, before.cursor, last_turn));
+    }
+    let served = before.and_then(served);
+    let cursor = inventory.inherit(&ring, served.as_ref());
+    let number = before.map_or(0, |before| before.epoch_number) + 1;
+    let rotation = Rotation::resume(ring, number, cursor, last_turn);
+    sink.push(Record::Epoch(record(upstream, inventory, &rotation, now)));
+    Ok(rotation)
+}
+
+/// The epoch line of a rotation.
+pub(super) fn record(
+    upstream: &Arc<str>,
+    inventory: &Inventory,
+    rotation: &Rotation,
+    now: Timestamp,
+) -> Epoch {
+    let keys = inventory.keys().iter().map(|key| EpochKey {
+        key: key.id.to_string().into(),
+        label: key.label.shared(),
+        weight: key.weight,
+        tier: key.priority,
+    });
+    Epoch {
+        ts: now,
+        epoch: rotation.epoch(),
+        upstream: Arc::clone(upstream),
+        keys: keys.collect(),
+        ring: rotation.ring().layout().to_vec(),
+        cursor: rotation.cursor(),
+    }
+}
+
+/// The ring changes with keys, weights and priorities; a new label alone opens no epoch.
+fn same(old: &Epoch, inventory: &Inventory, ring: &Ring) -> bool {
+    old.ring == ring.layout()
+        && old.keys.len() == inventory.keys().len()
+        && old.keys.iter().zip(inventory.keys()).all(|(old, new)| {
+            KeyId::parse(&old.key) == Some(new.id)
+                && (old.weight, old.tier) == (new.weight, new.priority)
+        })
+}
+
+fn served(before: &Resumed) -> Option<Served> {
+    let epoch = before.epoch.as_ref()?;
+    let key = epoch.keys.get(*epoch.ring.get(before.cursor?)? as usize)?;
+    Some(Served { id: KeyId::parse(&key.key)?, label: Arc::clone(&key.label), tier: key.tier })
+}

@@ -1,0 +1,257 @@
+//! The keys of one upstream at work: who serves next, and what became of it.
+//!
+//! Rotation, health and the turn page stand under one short lock: choosing a key, numbering the
+//! turn and noting it in the page are one step (FAIRNESS section 1). The lock is never held over
+//! an await; nothing under it touches a disk or a socket.
+
+mod epoch;
+mod state;
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use kmi_core::{
+    eligible::KeySet,
+    inventory::{Inventory, Key},
+    key::{KeyId, Label},
+    ring::RingError,
+    snapshot::KeyRow,
+    state::Mode,
+};
+use kmi_health::{Policy, board::Exhausted, breaker::AttemptId, classify::Verdict};
+use parking_lot::Mutex;
+
+use self::state::State;
+use crate::{
+    ledger::{Resumed, Sink, TurnPage},
+    upstream::Upstream,
+};
+
+/// The keys of one upstream.
+#[derive(Debug)]
+pub struct Pool {
+    name: Arc<str>,
+    upstream: ArcSwap<Upstream>,
+    sink: Sink,
+    state: Mutex<State>,
+}
+
+/// What a pool starts from.
+#[derive(Debug)]
+pub struct Start {
+    /// The keys.
+    pub inventory: Inventory,
+    /// When keys are blocked.
+    pub policy: Policy,
+    /// Where an earlier process stopped.
+    pub resumed: Option<Resumed>,
+    /// Where turns are noted as they are given out.
+    pub page: TurnPage,
+    /// How keys are chosen, and the active one.
+    pub mode: Mode,
+    /// The active key; the first usable one when `None` or gone.
+    pub active: Option<KeyId>,
+    /// The keys that the user has switched off.
+    pub disabled: HashSet<KeyId>,
+}
+
+/// A key that was chosen for an attempt.
+#[derive(Debug, Clone)]
+pub struct Picked {
+    /// The key.
+    pub key: Arc<Key>,
+    /// Its id as the trace has it.
+    pub key_id: Arc<str>,
+    /// Its turn; `None` in manual mode.
+    pub turn: Option<Place>,
+    /// The epoch that the masks refer to.
+    pub epoch: u64,
+    /// The keys that were eligible.
+    pub eligible: Arc<KeySet>,
+    /// The keys that the request had tried before, in that epoch.
+    pub tried: KeySet,
+    /// The key's number in that epoch.
+    pub index: usize,
+    /// The mode in force.
+    pub mode: Mode,
+    /// The attempt's number on the health board.
+    attempt: AttemptId,
+}
+
+/// A turn's place in the rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The turn's number.
+    pub number: u64,
+    /// The cursor before it.
+    pub prev_slot: Option<usize>,
+    /// Its slot.
+    pub slot: usize,
+}
+
+impl Pool {
+    /// Opens a pool; a new ring becomes a new epoch in the trace.
+    pub fn open(
+        name: Arc<str>,
+        upstream: Upstream,
+        sink: Sink,
+        start: Start,
+        now: Timestamp,
+    ) -> Result<Self, RingError> {
+        let state = State::open(&name, start, &sink, now)?;
+        Ok(Self { name, upstream: ArcSwap::from_pointee(upstream), sink, state: Mutex::new(state) })
+    }
+
+    /// The upstream's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The way to the upstream.
+    pub fn upstream(&self) -> Arc<Upstream> {
+        self.upstream.load_full()
+    }
+
+    /// Replaces the way to the upstream; running requests end on the old one.
+    pub fn set_upstream(&self, upstream: Upstream) {
+        self.upstream.store(Arc::new(upstream));
+    }
+
+    /// Chooses the key of the next attempt at a request that names `model` and has `tried` keys.
+    pub fn pick(
+        &self,
+        tried: &Tried,
+        model: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Picked, Exhausted> {
+        let mut state = self.state.lock();
+        state.refresh(now, &self.name, &self.sink);
+        state.pick(tried, model, now)
+    }
+
+    /// Why no key can be chosen now.
+    pub fn exhausted(&self, now: Timestamp) -> Exhausted {
+        self.state.lock().exhausted(now)
+    }
+
+    /// Takes note of how an attempt ended.
+    pub fn observe(&self, picked: &Picked, seen: &Seen<'_>, now: Timestamp) {
+        let mut state = self.state.lock();
+        state.observe(picked, seen, now, &self.name, &self.sink);
+    }
+
+    /// Replaces the keys; running attempts end on the old ones.
+    pub fn adopt(
+        &self,
+        inventory: Inventory,
+        policy: Policy,
+        now: Timestamp,
+    ) -> Result<(), RingError> {
+        self.state.lock().adopt(inventory, policy, &self.name, &self.sink, now)
+    }
+
+    /// Sets how keys are chosen.
+    pub fn set_mode(&self, mode: Mode) {
+        self.state.lock().mode = mode;
+    }
+
+    /// Makes a key the active one: the one that is named, or the next usable one.
+    pub fn rotate(&self, name: Option<&str>, now: Timestamp) -> Result<Arc<Key>, RotateError> {
+        let mut state = self.state.lock();
+        state.refresh(now, &self.name, &self.sink);
+        state.rotate(name)
+    }
+
+    /// Switches a key off or on again; `None` when no key has this label or id. Switching a key
+    /// on also ends whatever blocked it.
+    pub fn set_disabled(&self, name: &str, disabled: bool, now: Timestamp) -> Option<Arc<Key>> {
+        self.state.lock().set_disabled(name, disabled, now, &self.name, &self.sink)
+    }
+
+    /// The active key, and the rows of all keys.
+    pub fn rows(&self, now: Timestamp) -> (Option<Label>, Vec<KeyRow>) {
+        let mut state = self.state.lock();
+        state.refresh(now, &self.name, &self.sink);
+        (state.active_key().map(|key| key.label.clone()), state.rows())
+    }
+
+    /// The active key's id, to be kept over restarts.
+    pub fn active(&self) -> Option<KeyId> {
+        self.state.lock().active_key().map(|key| key.id)
+    }
+
+    /// The keys now in force.
+    pub fn inventory(&self) -> Arc<Inventory> {
+        Arc::clone(&self.state.lock().inventory)
+    }
+
+    /// How many turns are under way, and the newest one that was given out.
+    pub fn turns_in_flight(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.open_turns, state.last_turn())
+    }
+}
+
+/// Why the active key could not be changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RotateError {
+    /// There is no key at all.
+    #[error("there is no key")]
+    NoKeys,
+    /// No key has this label or id.
+    #[error("no key is called `{0}`")]
+    Unknown(String),
+    /// No other key is usable.
+    #[error("no key is usable now")]
+    NoneUsable,
+}
+
+/// What is known of an attempt when it has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// What its end means.
+    pub verdict: &'a Verdict,
+    /// The model that was asked for.
+    pub model: Option<&'a str>,
+    /// From the choice to the end.
+    pub latency: Duration,
+}
+
+/// The keys that a request has tried, in the epoch in which it tried them.
+///
+/// A reload between two attempts may renumber the keys, so each key is remembered by its id too.
+#[derive(Debug, Clone, Default)]
+pub struct Tried {
+    epoch: u64,
+    mask: KeySet,
+    ids: Vec<KeyId>,
+}
+
+impl Tried {
+    /// Adds the key of an attempt.
+    pub fn add(&mut self, picked: &Picked) {
+        self.epoch = picked.epoch;
+        self.mask.insert(picked.index);
+        self.ids.push(picked.key.id);
+    }
+
+    /// The mask in the given epoch.
+    pub fn mask(&self, epoch: u64, inventory: &Inventory) -> KeySet {
+        if self.ids.is_empty() || self.epoch == epoch {
+            return self.mask.clone();
+        }
+        self.ids.iter().filter_map(|id| inventory.position(*id)).collect()
+    }
+
+    /// How many keys were tried.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether this is the first attempt.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+}

@@ -1,0 +1,305 @@
+//! What stands under the pool's lock.
+
+use std::{collections::HashSet, sync::Arc};
+
+use jiff::Timestamp;
+use kmi_core::{
+    eligible::{Eligible, KeySet},
+    inventory::{Inventory, Key},
+    key::KeyId,
+    ring::RingError,
+    rotation::{self, Rotation},
+    snapshot::KeyRow,
+    state::Mode,
+    trace::{HealthChange, Record},
+};
+use kmi_health::{
+    Policy,
+    board::{Board, Exhausted, Finished},
+};
+
+use super::{Picked, Place, RotateError, Seen, Start, Tried, epoch};
+use crate::ledger::{Resumed, Sink, TurnPage};
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) inventory: Arc<Inventory>,
+    pub(super) mode: Mode,
+    active: Option<KeyId>,
+    disabled: HashSet<KeyId>,
+    board: Board,
+    /// `None` without keys: a ring has at least one.
+    wheel: Option<Wheel>,
+    /// Where the rotation stood when the last key went away.
+    resting: Option<Resumed>,
+    page: TurnPage,
+    /// Turns that were given out and have not ended.
+    pub(super) open_turns: u64,
+}
+
+/// The rotation with what it needs at every turn.
+#[derive(Debug)]
+struct Wheel {
+    rotation: Rotation,
+    eligible: Eligible,
+    /// The ids as the trace has them, by key number.
+    ids: Vec<Arc<str>>,
+}
+
+impl State {
+    pub(super) fn open(
+        name: &Arc<str>,
+        start: Start,
+        sink: &Sink,
+        now: Timestamp,
+    ) -> Result<Self, RingError> {
+        let board = Board::new(&start.inventory, start.policy.clone());
+        let mut state = Self {
+            inventory: Arc::default(),
+            mode: start.mode,
+            active: start.active,
+            disabled: start.disabled,
+            board,
+            wheel: None,
+            resting: start.resumed,
+            page: start.page,
+            open_turns: 0,
+        };
+        state.adopt(start.inventory, start.policy, name, sink, now)?;
+        Ok(state)
+    }
+
+    /// Takes a new set of keys; nothing is changed when it makes no ring.
+    pub(super) fn adopt(
+        &mut self,
+        inventory: Inventory,
+        policy: Policy,
+        name: &Arc<str>,
+        sink: &Sink,
+        now: Timestamp,
+    ) -> Result<(), RingError> {
+        let before = self.resumed(name, now);
+        let rotation = if inventory.is_empty() {
+            None
+        } else {
+            Some(epoch::begin(name, &inventory, before.as_ref(), sink, now)?)
+        };
+        let mut board = Board::new(&inventory, policy);
+        let mut changes = board.adopt(&self.board, now);
+        for id in &self.disabled {
+            if let Some(key) = board.position(*id) {
+                changes.extend(board.disable(key, now));
+            }
+        }
+        self.board = board;
+        self.wheel = rotation.map(|rotation| Wheel {
+            eligible: Eligible::of(self.board.usable(), Arc::clone(rotation.ring())),
+            ids: inventory.keys().iter().map(|key| key.id.to_string().into()).collect(),
+            rotation,
+        });
+        self.resting = before;
+        self.inventory = Arc::new(inventory);
+        tell(changes, name, sink);
+        Ok(())
+    }
+
+    /// Where the rotation stands, in the form that a new one continues from.
+    fn resumed(&self, name: &Arc<str>, now: Timestamp) -> Option<Resumed> {
+        let Some(Wheel { rotation, .. }) = &self.wheel else { return self.resting.clone() };
+        Some(Resumed {
+            epoch: Some(epoch::record(name, &self.inventory, rotation, now)),
+            epoch_number: rotation.epoch(),
+            cursor: rotation.cursor(),
+            last_turn: rotation.last_turn(),
+        })
+    }
+
+    /// Lets time pass for the keys' health: one comparison when nothing is due.
+    pub(super) fn refresh(&mut self, now: Timestamp, name: &Arc<str>, sink: &Sink) {
+        if self.board.next_change().is_some_and(|due| due <= now) {
+            let changes = self.board.refresh(now);
+            self.settle(changes, name, sink);
+        }
+    }
+
+    pub(super) fn pick(
+        &mut self,
+        tried: &Tried,
+        model: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Picked, Exhausted> {
+        let Some(wheel) = &mut self.wheel else { return Err(Exhausted::NoneWorking { at: None }) };
+        let epoch = wheel.rotation.epoch();
+        let tried = tried.mask(epoch, &self.inventory);
+        // Keys whose plan lacks the model stand aside for this request; that is rare.
+        let narrowed = model
+            .and_then(|model| self.board.usable_for(model))
+            .map(|usable| Eligible::of(&usable, Arc::clone(wheel.rotation.ring())));
+        let eligible = narrowed.as_ref().unwrap_or(&wheel.eligible);
+        let (key, turn, mask) = match self.mode {
+            Mode::Auto => match wheel.rotation.next(eligible, &tried) {
+                Some(turn) => {
+                    self.page.record(turn.number, turn.epoch, turn.slot);
+                    self.open_turns += 1;
+                    let (number, prev_slot, slot) = (turn.number, turn.prev_slot, turn.slot);
+                    (Some(turn.key), Some(Place { number, prev_slot, slot }), turn.eligible)
+                }
+                None => (None, None, Arc::default()),
+            },
+            Mode::Manual => {
+                let active = self.active.and_then(|id| self.inventory.position(id));
+                let key = manual(&wheel.rotation, eligible, active, &tried);
+                (key, None, Arc::clone(eligible.mask()))
+            }
+        };
+        let Some(number) = key else { return Err(self.exhausted(now)) };
+        let id = Arc::clone(&wheel.ids[number]);
+        let attempt = self.board.start(number, now);
+        if !self.board.usable().contains(number) {
+            // A probe: one request at a time.
+            self.settle_eligible();
+        }
+        Ok(Picked {
+            key: Arc::clone(&self.inventory.keys()[number]),
+            key_id: id,
+            turn,
+            epoch,
+            eligible: mask,
+            tried,
+            index: number,
+            mode: self.mode,
+            attempt,
+        })
+    }
+
+    /// Why no key can be chosen. With usable keys left (all of them tried), a moment's wait.
+    pub(super) fn exhausted(&self, now: Timestamp) -> Exhausted {
+        self.board.soonest(now).unwrap_or(Exhausted::ShortWait { at: now })
+    }
+
+    pub(super) fn observe(
+        &mut self,
+        picked: &Picked,
+        seen: &Seen<'_>,
+        now: Timestamp,
+        name: &Arc<str>,
+        sink: &Sink,
+    ) {
+        self.open_turns -= u64::from(picked.turn.is_some());
+        // A reload may have given the key another number, or taken it away.
+        let key = self.number_of(picked);
+        let finished = Finished { model: seen.model, latency: seen.latency };
+        let changes = self.board.finish(key, picked.attempt, seen.verdict, &finished, now);
+        self.settle(changes, name, sink);
+    }
+
+    fn number_of(&self, picked: &Picked) -> usize {
+        let unchanged = self.inventory.keys().get(picked.index).map(|key| key.id);
+        if unchanged == Some(picked.key.id) {
+            return picked.index;
+        }
+        self.inventory.position(picked.key.id).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn rotate(&mut self, name: Option<&str>) -> Result<Arc<Key>, RotateError> {
+        let wheel = self.wheel.as_ref().ok_or(RotateError::NoKeys)?;
+        let number = match name {
+            Some(name) => {
+                self.inventory.find(name).ok_or_else(|| RotateError::Unknown(name.to_owned()))?
+            }
+            None => {
+                let active = self.active_number();
+                let others = active.into_iter().collect();
+                let ring = wheel.rotation.ring();
+                let cursor = active.and_then(|key| ring.first_slot(key));
+                let usable = wheel.eligible.mask();
+                let next = rotation::successor(ring, cursor, usable, &others);
+                let next = next.map(|slot| ring.key_at(slot));
+                next.or(active.filter(|key| usable.contains(*key)))
+                    .ok_or(RotateError::NoneUsable)?
+            }
+        };
+        let key = Arc::clone(&self.inventory.keys()[number]);
+        self.active = Some(key.id);
+        Ok(key)
+    }
+
+    pub(super) fn set_disabled(
+        &mut self,
+        name: &str,
+        disabled: bool,
+        now: Timestamp,
+        upstream: &Arc<str>,
+        sink: &Sink,
+    ) -> Option<Arc<Key>> {
+        let number = self.inventory.find(name)?;
+        let key = Arc::clone(&self.inventory.keys()[number]);
+        let changes = if disabled {
+            self.disabled.insert(key.id);
+            self.board.disable(number, now)
+        } else {
+            self.disabled.remove(&key.id);
+            self.board.enable(number, now)
+        };
+        self.settle(changes, upstream, sink);
+        Some(key)
+    }
+
+    /// The active key: the chosen one or, when there is none or it is gone, the first in order.
+    pub(super) fn active_key(&self) -> Option<&Arc<Key>> {
+        self.inventory.keys().get(self.active_number()?)
+    }
+
+    fn active_number(&self) -> Option<usize> {
+        let chosen = self.active.and_then(|id| self.inventory.position(id));
+        let first = || self.wheel.as_ref()?.eligible.mask().iter().next();
+        chosen.or_else(first).or((!self.inventory.is_empty()).then_some(0))
+    }
+
+    pub(super) fn rows(&self) -> Vec<KeyRow> {
+        (0..self.inventory.keys().len()).filter_map(|key| self.board.row(key)).collect()
+    }
+
+    pub(super) fn last_turn(&self) -> u64 {
+        let resting = || self.resting.as_ref().map_or(0, |resting| resting.last_turn);
+        self.wheel.as_ref().map_or_else(resting, |wheel| wheel.rotation.last_turn())
+    }
+
+    fn settle(&mut self, changes: Vec<HealthChange>, name: &Arc<str>, sink: &Sink) {
+        self.settle_eligible();
+        tell(changes, name, sink);
+    }
+
+    fn settle_eligible(&mut self) {
+        if let Some(wheel) = &mut self.wheel
+            && wheel.eligible.usable() != self.board.usable()
+        {
+            wheel.eligible = Eligible::of(self.board.usable(), Arc::clone(wheel.rotation.ring()));
+        }
+    }
+}
+
+/// The active key, or the next usable one after it while it cannot serve; it stays active.
+fn manual(
+    rotation: &Rotation,
+    eligible: &Eligible,
+    active: Option<usize>,
+    tried: &KeySet,
+) -> Option<usize> {
+    let ring = rotation.ring();
+    if let Some(active) = active
+        && eligible.is_usable(active)
+        && !tried.contains(active)
+    {
+        return Some(active);
+    }
+    let mask = eligible.best_tier_without(tried);
+    let cursor = active.and_then(|key| ring.first_slot(key));
+    rotation::successor(ring, cursor, &mask, tried).map(|slot| ring.key_at(slot))
+}
+
+fn tell(changes: Vec<HealthChange>, name: &Arc<str>, sink: &Sink) {
+    for change in changes {
+        sink.push(Record::Health(HealthChange { upstream: Some(Arc::clone(name)), ..change }));
+    }
+}

@@ -1,0 +1,398 @@
+//! The rotor of one home: its keys, its ledger, its pools, and everything that can be done with
+//! them, whether a proxy runs or not.
+//!
+//! [`engine`](crate::engine) puts a listener and a control socket around it; a command that finds
+//! no running proxy opens it alone.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use kmi_core::{
+    inventory::{Inventory, Key},
+    key::{HomeSecret, KeyId},
+    ring::RingError,
+    snapshot::{FleetRow, ProxyRow, Snapshot},
+    state::Mode,
+    trace::{ModeChange, Record},
+};
+use parking_lot::Mutex;
+
+use crate::{
+    home::{Home, HomeError},
+    keys::{self, Answers, EnvKey, Loaded, Problem, SETTLE, Sources, Variables},
+    ledger::{Ledger, LedgerError, Recovered, Subscription},
+    pool::{Pool, RotateError, Start},
+    proxy::{Live, Proxy},
+    settings::{Settings, UpstreamSettings},
+    upstream::{Upstream, UpstreamError},
+};
+
+/// What a rotor is made of, and made of again at a reload.
+#[derive(Clone)]
+pub struct Setup {
+    /// The settings.
+    pub settings: Settings,
+    /// Keys of the environment.
+    pub env_keys: Vec<EnvKey>,
+    /// Where `api_key_env` looks.
+    pub variables: Variables,
+}
+
+impl std::fmt::Debug for Setup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { settings, env_keys, variables: _ } = self;
+        f.debug_struct("Setup")
+            .field("settings", settings)
+            .field("env_keys", env_keys)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a rotor cannot be opened or reloaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RotorError {
+    /// The home.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The keys make no ring.
+    #[error("the keys of upstream `{upstream}` make no ring: {source}")]
+    Ring {
+        /// The upstream.
+        upstream: Arc<str>,
+        /// Why not.
+        source: RingError,
+    },
+    /// An upstream cannot be used.
+    #[error("upstream `{upstream}`: {source}")]
+    Upstream {
+        /// The upstream.
+        upstream: Arc<str>,
+        /// Why not.
+        source: UpstreamError,
+    },
+}
+
+/// The rotor of one home.
+#[derive(Debug)]
+pub struct Rotor {
+    home: Home,
+    secret: HomeSecret,
+    /// What `api_key_cmd` programs said.
+    answers: Answers,
+    ledger: Ledger,
+    proxy: Arc<Proxy>,
+    mode: Mutex<Mode>,
+    problems: Mutex<Vec<Problem>>,
+    targets: Mutex<Vec<std::path::PathBuf>>,
+    listening: OnceLock<SocketAddr>,
+    opened: Instant,
+}
+
+/// Turns of one upstream that are under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct InFlight {
+    /// How many.
+    pub turns: u64,
+    /// The newest turn that was given out.
+    pub newest: u64,
+}
+
+impl Rotor {
+    /// Opens a home: makes what is missing, recovers the ledger, reads the keys.
+    ///
+    /// Blocks on files (and on `api_key_cmd` programs), so it is not for async code.
+    pub fn open(home: Home, setup: Setup, now: Timestamp) -> Result<Self, RotorError> {
+        home.create()?;
+        let (token, secret) = (home.token()?, home.secret()?);
+        let (ledger, recovered) = Ledger::open(home.state_dir(), &setup.settings.trace, now)?;
+        let answers = Answers::default();
+        let loaded = keys::load(&sources(&home, &setup, &answers, Duration::ZERO), &secret);
+        let stored = ledger.settings();
+        let mode = stored.get(MODE).and_then(|mode| parse_mode(&mode));
+        let mode = mode.unwrap_or(setup.settings.rotation.mode);
+        let pools = open_pools(&ledger, &recovered, &setup.settings, &loaded.keys, mode, now)?;
+        // The lines of new epochs are on the disk before the first turn refers to them.
+        ledger.flush()?;
+        let live = Live { settings: setup.settings, pools };
+        let proxy = Arc::new(Proxy::new(live, token, ledger.sink()));
+        Ok(Self {
+            home,
+            secret,
+            answers,
+            ledger,
+            proxy,
+            mode: Mutex::new(mode),
+            problems: Mutex::new(loaded.problems),
+            targets: Mutex::new(loaded.targets),
+            listening: OnceLock::new(),
+            opened: Instant::now(),
+        })
+    }
+
+    /// The home.
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// What requests see.
+    pub fn proxy(&self) -> &Arc<Proxy> {
+        &self.proxy
+    }
+
+    /// What is wrong with key files, as of the last reading.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.problems.lock().clone()
+    }
+
+    /// Files outside the key directory that keys come from.
+    pub fn key_targets(&self) -> Vec<std::path::PathBuf> {
+        self.targets.lock().clone()
+    }
+
+    /// Committed trace lines from now on.
+    pub fn subscribe(&self) -> Subscription {
+        self.ledger.subscribe()
+    }
+
+    /// Says where the proxy listens, once it does.
+    pub fn set_listening(&self, address: SocketAddr) {
+        // A second listener on one rotor would be a mistake of the caller; the first one stands.
+        let _ = self.listening.set(address);
+    }
+
+    /// The mode in force.
+    pub fn mode(&self) -> Mode {
+        *self.mode.lock()
+    }
+
+    /// Everything that `kmi status` shows.
+    pub fn snapshot(&self, now: Timestamp) -> Snapshot {
+        let live = self.proxy.live();
+        let mut keys = Vec::new();
+        let mut active_key = None;
+        for (at, pool) in live.pools.iter().enumerate() {
+            let (active, rows) = pool.rows(now);
+            if at == 0 {
+                active_key = active.map(|label| label.to_string());
+            }
+            keys.extend(rows);
+        }
+        let listen = self.listening.get();
+        let settings = &live.settings;
+        let proxy = ProxyRow {
+            running: listen.is_some(),
+            pid: listen.map(|_| std::process::id()),
+            listen: listen.map(ToString::to_string),
+            base_url: listen.map(|listen| base_url(*listen, &settings.proxy.base_path)),
+            uptime_s: listen.map(|_| self.opened.elapsed().as_secs()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let (mode, policy) = (self.mode(), settings.rotation.policy);
+        Snapshot { proxy, mode, policy, active_key, keys, fleet: FleetRow::default() }
+    }
+
+    /// Sets the mode; it outlives restarts.
+    pub fn set_mode(&self, mode: Mode, now: Timestamp) {
+        {
+            let mut current = self.mode.lock();
+            *current = mode;
+            self.proxy.live().pools.iter().for_each(|pool| pool.set_mode(mode));
+            self.ledger.settings().set(MODE, mode.as_str());
+        }
+        self.record_mode(now);
+    }
+
+    /// Makes a key the active one of its upstream: the named one, or the next usable one of the
+    /// default upstream. That is a choice by hand, so the mode becomes manual.
+    pub fn rotate(&self, name: Option<&str>, now: Timestamp) -> Result<Arc<Key>, RotateError> {
+        let live = self.proxy.live();
+        let found =
+            |pool: &&Arc<Pool>| name.is_none_or(|name| pool.inventory().find(name).is_some());
+        let unknown = || name.map_or(RotateError::NoKeys, |name| RotateError::Unknown(name.into()));
+        let pool = live.pools.iter().find(found).ok_or_else(unknown)?;
+        let key = pool.rotate(name, now)?;
+        self.ledger.settings().set(&active_setting(pool.name()), &key.id.to_string());
+        self.set_mode(Mode::Manual, now);
+        Ok(key)
+    }
+
+    /// Switches a key off, or on again (which also ends whatever blocked it); `None` when no key
+    /// has this label or id.
+    pub fn set_disabled(&self, name: &str, disabled: bool, now: Timestamp) -> Option<Arc<Key>> {
+        let live = self.proxy.live();
+        let key = live.pools.iter().find_map(|pool| pool.set_disabled(name, disabled, now))?;
+        let setting = format!("{DISABLED}{}", key.id);
+        if disabled {
+            self.ledger.settings().set(&setting, &now.to_string());
+        } else {
+            self.ledger.settings().remove(&setting);
+        }
+        Some(key)
+    }
+
+    /// Reads keys again and takes over the settings that can change while running: upstreams,
+    /// rotation, health. Returns the number of keys.
+    ///
+    /// Blocks as [`Rotor::open`] does. On an error everything stays as it was.
+    pub fn reload(&self, setup: Setup, now: Timestamp) -> Result<usize, RotorError> {
+        let Loaded { keys, problems, targets } =
+            keys::load(&sources(&self.home, &setup, &self.answers, SETTLE), &self.secret);
+        let before = self.proxy.live();
+        let mut pools = Vec::new();
+        for settings in &setup.settings.upstreams {
+            let inventory = inventory_of(&settings.name, &keys);
+            let policy = setup.settings.health.clone();
+            let name = Arc::clone(&settings.name);
+            let Some(pool) = before.pool(Some(&name)) else {
+                let before = Recovered::default();
+                let mode = self.mode();
+                pools.push(open_pool(
+                    &self.ledger,
+                    &before,
+                    &setup.settings,
+                    settings,
+                    inventory,
+                    mode,
+                    now,
+                )?);
+                continue;
+            };
+            if pool.upstream().settings() != settings {
+                let upstream = Upstream::new(settings).map_err(|source| RotorError::Upstream {
+                    upstream: Arc::clone(&name),
+                    source,
+                })?;
+                pool.set_upstream(upstream);
+            }
+            pool.adopt(inventory, policy, now)
+                .map_err(|source| RotorError::Ring { upstream: name, source })?;
+            pools.push(Arc::clone(pool));
+        }
+        self.proxy.set_live(Live { settings: setup.settings, pools });
+        *self.problems.lock() = problems;
+        *self.targets.lock() = targets;
+        Ok(keys.len())
+    }
+
+    /// Forgets what `api_key_cmd` programs said, so that the next reload asks them again.
+    pub fn forget_answers(&self) {
+        self.answers.forget();
+    }
+
+    /// The turns under way, by upstream; then waits until everything that ended before is on the
+    /// disk. Blocks.
+    pub fn settle(&self) -> Result<HashMap<Arc<str>, InFlight>, LedgerError> {
+        let live = self.proxy.live();
+        let in_flight = live.pools.iter().map(|pool| {
+            let (turns, newest) = pool.turns_in_flight();
+            (Arc::clone(pool.name()), InFlight { turns, newest })
+        });
+        let in_flight = in_flight.collect();
+        self.ledger.flush()?;
+        Ok(in_flight)
+    }
+
+    /// Writes what waits and closes the ledger. Blocks.
+    pub fn close(self) -> Result<(), LedgerError> {
+        self.ledger.close()
+    }
+
+    fn record_mode(&self, now: Timestamp) {
+        let live = self.proxy.live();
+        let key = live.pools.first().and_then(|pool| pool.active());
+        self.ledger.sink().push(Record::Mode(ModeChange {
+            ts: now,
+            mode: self.mode(),
+            key: key.map(|key| key.to_string().into()),
+            by: "user".into(),
+        }));
+    }
+}
+
+const MODE: &str = "mode";
+const ACTIVE: &str = "active.";
+const DISABLED: &str = "disabled.";
+
+fn active_setting(upstream: &str) -> String {
+    format!("{ACTIVE}{upstream}")
+}
+
+fn parse_mode(word: &str) -> Option<Mode> {
+    [Mode::Auto, Mode::Manual].into_iter().find(|mode| mode.as_str() == word)
+}
+
+/// The base URL for clients, without the token.
+pub fn base_url(listen: SocketAddr, base_path: &str) -> String {
+    format!("http://{listen}{base_path}/v1")
+}
+
+fn sources(home: &Home, setup: &Setup, answers: &Answers, settle: Duration) -> Sources {
+    Sources {
+        dir: home.auths_dir().to_owned(),
+        env: setup.env_keys.clone(),
+        upstreams: setup.settings.upstreams.clone(),
+        variables: Arc::clone(&setup.variables),
+        answers: answers.clone(),
+        settle,
+    }
+}
+
+fn inventory_of(upstream: &str, keys: &[Arc<Key>]) -> Inventory {
+    Inventory::new(keys.iter().filter(|key| &*key.upstream == upstream).cloned().collect())
+}
+
+fn open_pools(
+    ledger: &Ledger,
+    recovered: &Recovered,
+    settings: &Settings,
+    keys: &[Arc<Key>],
+    mode: Mode,
+    now: Timestamp,
+) -> Result<Vec<Arc<Pool>>, RotorError> {
+    let open = |upstream: &UpstreamSettings| {
+        let inventory = inventory_of(&upstream.name, keys);
+        open_pool(ledger, recovered, settings, upstream, inventory, mode, now)
+    };
+    settings.upstreams.iter().map(open).collect()
+}
+
+fn open_pool(
+    ledger: &Ledger,
+    recovered: &Recovered,
+    settings: &Settings,
+    upstream: &UpstreamSettings,
+    inventory: Inventory,
+    mode: Mode,
+    now: Timestamp,
+) -> Result<Arc<Pool>, RotorError> {
+    let name = Arc::clone(&upstream.name);
+    let stored = ledger.settings();
+    let disabled: HashSet<KeyId> = stored
+        .with_prefix(DISABLED)
+        .iter()
+        .filter_map(|(setting, _)| KeyId::parse(setting.strip_prefix(DISABLED)?))
+        .collect();
+    let start = Start {
+        inventory,
+        policy: settings.health.clone(),
+        resumed: recovered.upstreams.get(&name).cloned(),
+        page: ledger.page(&name)?,
+        mode,
+        active: stored.get(&active_setting(&name)).and_then(|id| KeyId::parse(&id)),
+        disabled,
+    };
+    let way = Upstream::new(upstream)
+        .map_err(|source| RotorError::Upstream { upstream: Arc::clone(&name), source })?;
+    let pool = Pool::open(Arc::clone(&name), way, ledger.sink(), start, now)
+        .map_err(|source| RotorError::Ring { upstream: name, source })?;
+    Ok(Arc::new(pool))
+}

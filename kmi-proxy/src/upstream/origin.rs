@@ -1,0 +1,160 @@
+//! One origin: kept connections, and the sending of a request over one of them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{HeaderValue, Request, Response, Uri};
+use hyper::{body::Incoming, client::conn::http1::SendRequest};
+use parking_lot::Mutex;
+use rustls::ClientConfig;
+use tokio::task::AbortHandle;
+
+use super::connect::{ConnectError, Connector, chain};
+use crate::{body::Outgoing, settings::UpstreamSettings};
+
+/// How long an unused connection is kept. Gateways close idle connections after 60 s and more; a
+/// request that meets a closing connection is lost, so kmi closes first.
+const IDLE_LIMIT: Duration = Duration::from_secs(50);
+/// Unused connections that are kept at most.
+const IDLE_MAX: usize = 256;
+
+/// Scheme, host and port, with the connections to it that are not in use.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    connector: Connector,
+    host: HeaderValue,
+    idle: Mutex<Vec<(Instant, Connection)>>,
+    first_byte_timeout: Duration,
+}
+
+/// A connection of one's own. Dropping it closes it at once, which cancels what is under way.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    sender: SendRequest<Outgoing>,
+    task: AbortHandle,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What the upstream answered, and over which connection.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) connection: Connection,
+    /// Time to connect; zero on a kept connection.
+    pub(crate) connect: Duration,
+}
+
+/// Why there is no answer. Only the first kind is certain not to have been carried out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// No connection came about; nothing was sent.
+    #[error("cannot connect to the upstream: {0}")]
+    Connect(String),
+    /// The client's body broke off while it was sent on.
+    #[error("the request's body broke off")]
+    RequestBody,
+    /// The connection broke after the request was sent.
+    #[error("the upstream closed the connection without an answer: {0}")]
+    Closed(String),
+    /// What came was no HTTP.
+    #[error("the upstream's answer is not valid HTTP: {0}")]
+    Protocol(String),
+    /// No answer within `first_byte_timeout`.
+    #[error("no answer from the upstream within {0:?}")]
+    Timeout(Duration),
+}
+
+impl Origin {
+    pub(crate) fn new(
+        root: &Uri,
+        host: String,
+        tls: Option<Arc<ClientConfig>>,
+        settings: &UpstreamSettings,
+    ) -> Self {
+        Self {
+            connector: Connector::new(root, tls, settings.connect_timeout),
+            // An authority was parsed from a URI, so it is a valid header value.
+            host: HeaderValue::try_from(host).unwrap_or_else(|_| HeaderValue::from_static("")),
+            idle: Mutex::default(),
+            first_byte_timeout: settings.first_byte_timeout,
+        }
+    }
+
+    /// The value of the Host header.
+    pub(crate) fn host(&self) -> &HeaderValue {
+        &self.host
+    }
+
+    /// Sends a request and waits for the answer's head.
+    ///
+    /// A kept connection that turns out to be closed before anything was written is replaced
+    /// without a word; nothing is ever sent twice.
+    pub(crate) async fn send(&self, request: Request<Outgoing>) -> Result<Sent, SendError> {
+        let mut request = request;
+        loop {
+            let (mut connection, connect, reused) = self.checkout().await?;
+            let sending = connection.sender.try_send_request(request);
+            let mut error = match tokio::time::timeout(self.first_byte_timeout, sending).await {
+                Err(_) => return Err(SendError::Timeout(self.first_byte_timeout)),
+                Ok(Ok(response)) => return Ok(Sent { response, connection, connect }),
+                Ok(Err(error)) => error,
+            };
+            match error.take_message() {
+                Some(unsent) if reused => request = unsent,
+                Some(_) => return Err(SendError::Connect(chain(error.error()))),
+                None => return Err(judge(error.error())),
+            }
+        }
+    }
+
+    /// Gives a connection back whose answer was read to its end.
+    pub(crate) fn give_back(&self, connection: Connection) {
+        if connection.sender.is_closed() {
+            return;
+        }
+        let now = Instant::now();
+        let mut idle = self.idle.lock();
+        // The oldest stand first; the list is short, and mostly nothing is old.
+        let old = idle.iter().take_while(|(since, _)| now - *since > IDLE_LIMIT).count();
+        idle.drain(..old);
+        if idle.len() < IDLE_MAX {
+            idle.push((now, connection));
+        }
+    }
+
+    async fn checkout(&self) -> Result<(Connection, Duration, bool), SendError> {
+        while let Some(mut connection) = self.youngest_idle() {
+            if connection.sender.ready().await.is_ok() {
+                return Ok((connection, Duration::ZERO, true));
+            }
+        }
+        let start = Instant::now();
+        let connected = self.connector.connect().await;
+        let (sender, task) =
+            connected.map_err(|error: ConnectError| SendError::Connect(error.to_string()))?;
+        Ok((Connection { sender, task }, start.elapsed(), false))
+    }
+
+    fn youngest_idle(&self) -> Option<Connection> {
+        let (since, connection) = self.idle.lock().pop()?;
+        (since.elapsed() < IDLE_LIMIT).then_some(connection)
+    }
+}
+
+fn judge(error: &hyper::Error) -> SendError {
+    if error.is_user() {
+        SendError::RequestBody
+    } else if error.is_parse() {
+        SendError::Protocol(chain(error))
+    } else {
+        SendError::Closed(chain(error))
+    }
+}

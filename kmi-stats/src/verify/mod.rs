@@ -1,0 +1,291 @@
+//! Reads a trace line by line and says what it proves (FAIRNESS sections 3 to 5).
+//!
+//! [`Verifier`] takes raw lines in the order of the file, from a file, the ledger or a running
+//! proxy, and can report at any time. Its memory does not grow with the trace: turns are linked
+//! as their neighbours come in (see `spans`), and only the window's turns are kept. Nothing that
+//! a line claims makes it panic or allocate more than the line's own size asks for.
+//!
+//! ```
+//! use kmi_stats::verify::{InFlight, Options, Verifier};
+//!
+//! let mut verifier = Verifier::new(Options::default());
+//! verifier.line(b"not a line of a trace")?;
+//! let report = verifier.report(&InFlight::None);
+//! assert_eq!(report.first_bad_seq, Some(1));
+//! # Ok::<(), kmi_stats::verify::Refused>(())
+//! ```
+
+mod chain;
+mod order;
+mod seen;
+mod spans;
+mod tally;
+mod upstream;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use kmi_core::{
+    display::visible,
+    trace::{Attempt, ChainHash, Line, LineError, Record},
+};
+
+use self::{
+    chain::{Chain, Link},
+    seen::{Partial, PartialAttempt, Seen},
+    tally::Row,
+    upstream::Upstream,
+};
+use crate::{
+    conformity::Violation,
+    report::{Finding, MAX_FINDINGS, Numbers, Report, Window},
+};
+
+/// The usual window: the last 200 turns.
+pub const DEFAULT_WINDOW: usize = 200;
+
+/// The largest window; a larger one is cut to it.
+pub const MAX_WINDOW: usize = 1_000_000;
+
+/// Longer lines are no lines of a trace, in bytes. Whoever reads lines need not keep more.
+pub const MAX_LINE: usize = 32 * 1024 * 1024;
+
+/// Most upstreams of one trace.
+const MAX_UPSTREAMS: usize = 1_024;
+
+/// What is asked of a verification.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// How many of the last turns the window holds.
+    pub window: usize,
+    /// A head hash that was noted earlier and must be in the chain.
+    pub head: Option<ChainHash>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { window: DEFAULT_WINDOW, head: None }
+    }
+}
+
+/// The turns that were given out and have not ended, at the time of a report.
+#[derive(Debug, Clone, Default)]
+pub enum InFlight {
+    /// No proxy runs, or nobody knows: nothing explains an open turn.
+    #[default]
+    None,
+    /// A proxy runs. Taken *before* the last lines were read, so that what ends or starts in
+    /// between is no open turn.
+    Turns(HashMap<Arc<str>, Flight>),
+}
+
+/// The turns of one upstream that are in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flight {
+    /// How many, lines that wait to be written included.
+    pub turns: u64,
+    /// The newest turn that was given out.
+    pub newest: u64,
+}
+
+/// A text that is not to be verified at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// An export that was filtered by key or outcome.
+    #[error("a filtered export: it is for reading and cannot be verified")]
+    Filtered,
+}
+
+/// Verifies a trace, line by line.
+#[derive(Debug, Clone)]
+pub struct Verifier {
+    window: usize,
+    chain: Chain,
+    upstreams: BTreeMap<Arc<str>, Upstream>,
+    loose_violations: u64,
+    found: Findings,
+}
+
+impl Verifier {
+    /// Nothing read yet.
+    pub fn new(options: Options) -> Self {
+        Self {
+            window: options.window.clamp(1, MAX_WINDOW),
+            chain: Chain::new(options.head),
+            upstreams: BTreeMap::new(),
+            loose_violations: 0,
+            found: Findings::default(),
+        }
+    }
+
+    /// Takes the next line, without its newline. An empty line is skipped.
+    ///
+    /// # Errors
+    /// Only when the first line says that this is a filtered export. Everything else that is
+    /// wrong with a line is part of the report.
+    pub fn line(&mut self, line: &[u8]) -> Result<(), Refused> {
+        if line.is_empty() {
+            return Ok(());
+        }
+        if line.len() > MAX_LINE {
+            self.chain.garbage("the line is too long");
+            return Ok(());
+        }
+        match Line::parse(line) {
+            Ok(line) => self.read(line),
+            Err(LineError::Filtered) if self.chain.is_empty() => return Err(Refused::Filtered),
+            Err(LineError::Json(error)) => match Partial::read(line) {
+                Some((partial, place)) => self.read_partial(&partial, place, &error),
+                None => self.chain.garbage(&visible(&error.to_string())),
+            },
+            Err(error) => self.chain.garbage(&error.to_string()),
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, line: Line) {
+        self.chain.line(Link {
+            seq: line.seq,
+            prev: line.prev,
+            hash: line.hash,
+            computed: line.computed,
+            is_epoch: matches!(line.record, Some(Record::Epoch(_))),
+            ts: line.record.as_ref().map(Record::ts),
+        });
+        match line.record {
+            Some(Record::Attempt(attempt)) => self.attempt(line.seq, attempt),
+            Some(Record::Epoch(epoch)) => {
+                let name = Arc::clone(&epoch.upstream);
+                self.upstream(line.seq, &name, |it, found| it.epoch(line.seq, epoch, found));
+            }
+            Some(Record::Gap(gap)) => {
+                let (seq, beginning) = (line.seq, self.chain.beginning());
+                let take = |it: &mut Upstream, found: &mut _| it.gap(seq, &gap, beginning, found);
+                self.upstream(seq, &gap.upstream, take);
+            }
+            Some(Record::Health(_) | Record::Mode(_)) | None => {}
+        }
+    }
+
+    fn attempt(&mut self, seq: u64, attempt: Attempt) {
+        let name = Arc::clone(&attempt.upstream);
+        let has_slot = attempt.slot.is_some() || attempt.prev_slot.is_some();
+        match Seen::of(attempt) {
+            Some(seen) => self.turn(seq, &name, &seen),
+            None if has_slot => self.upstream(seq, &name, |it, found| it.no_turn(seq, found)),
+            None => {}
+        }
+    }
+
+    fn turn(&mut self, seq: u64, name: &Arc<str>, seen: &Seen) {
+        let beginning = self.chain.beginning();
+        self.upstream(seq, name, |it, found| it.turn(seq, seen, beginning, found));
+    }
+
+    fn read_partial(&mut self, partial: &Partial, link: Link, error: &serde_json::Error) {
+        self.chain.line(link);
+        match partial.attempt() {
+            Some(PartialAttempt::Turn { upstream, seen }) => self.turn(link.seq, &upstream, &seen),
+            Some(PartialAttempt::NoTurn) => {}
+            None => {
+                let why = visible(&error.to_string()).into_owned();
+                self.loose(link.seq, &Violation::Unreadable(why));
+            }
+        }
+    }
+
+    fn upstream(
+        &mut self,
+        seq: u64,
+        name: &Arc<str>,
+        then: impl FnOnce(&mut Upstream, &mut Findings),
+    ) {
+        if !self.upstreams.contains_key(name) && self.upstreams.len() == MAX_UPSTREAMS {
+            return self.loose(seq, &Violation::TooMany(MAX_UPSTREAMS, "upstreams"));
+        }
+        let new = || Upstream::new(Arc::clone(name), self.window);
+        then(self.upstreams.entry(Arc::clone(name)).or_insert_with(new), &mut self.found);
+    }
+
+    fn loose(&mut self, seq: u64, violation: &Violation) {
+        self.loose_violations += 1;
+        self.found.add(seq, "", None, violation);
+    }
+
+    /// What the lines so far prove. Costs O(window), not O(trace).
+    pub fn report(&self, in_flight: &InFlight) -> Report {
+        let chain_ok = self.chain.is_ok();
+        let flight = |name: &Arc<str>| match in_flight {
+            InFlight::None => None,
+            InFlight::Turns(turns) => turns.get(name).copied(),
+        };
+        let parts: Vec<_> = self
+            .upstreams
+            .values()
+            .map(|it| (visible(it.name()).into_owned(), it.report(flight(it.name()), chain_ok)))
+            .collect();
+        let mut all = Numbers::together(parts.iter().map(|(_, part)| part.all.clone()));
+        all.violations += self.loose_violations;
+        all.judge(chain_ok);
+        let windows = self.windows();
+        let of_window = |(it, rows): (&Upstream, &Vec<&Row>)| {
+            it.numbers_of(rows.iter().copied(), flight(it.name()))
+        };
+        let mut recent = Numbers::together(self.upstreams.values().zip(&windows).map(of_window));
+        recent.judge(chain_ok);
+        Report {
+            all,
+            chain: self.chain.report(),
+            first_bad_seq: self.chain.first_bad_seq(),
+            window: Window { size: self.window as u64, numbers: recent },
+            upstreams: parts.into_iter().collect(),
+            head: self.chain.head_report(),
+            findings: self.found.list.clone(),
+        }
+    }
+
+    /// The last turns of all upstreams by time: for each upstream its part, by turn number.
+    fn windows(&self) -> Vec<Vec<&Row>> {
+        let mut rows: Vec<_> = self
+            .upstreams
+            .values()
+            .enumerate()
+            .flat_map(|(at, it)| it.recent().map(move |(seq, row)| (at, seq, row)))
+            .collect();
+        if let Some(extra) = rows.len().checked_sub(self.window).filter(|extra| *extra > 0) {
+            rows.sort_by_key(|(_, seq, row)| (row.ts, *seq));
+            rows.drain(..extra);
+            rows.sort_by_key(|(at, seq, row)| (*at, row.turn, *seq));
+        }
+        let mut parts = vec![Vec::new(); self.upstreams.len()];
+        for (at, _, row) in rows {
+            parts[at].push(row);
+        }
+        parts
+    }
+}
+
+/// The first few violations, in words.
+#[derive(Debug, Clone, Default)]
+struct Findings {
+    list: Vec<Finding>,
+}
+
+impl Findings {
+    fn add(&mut self, seq: u64, upstream: &str, turn: Option<u64>, violation: &Violation) {
+        if self.list.len() < MAX_FINDINGS {
+            self.list.push(Finding {
+                seq,
+                upstream: (!upstream.is_empty()).then(|| visible(upstream).into_owned()),
+                turn,
+                what: visible(&violation.to_string()).into_owned(),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! Sums over turns: of a whole trace as it is read, or of a window.
+
+use std::{collections::HashMap, sync::Arc};
+
+use jiff::Timestamp;
+use kmi_core::eligible::KeySet;
+
+use super::order::{InOrder, Step};
+use crate::{chi_square::ChiSquare, conformity::EpochRing, report::ShareReport};
+
+/// Most keys of one upstream whose shares are counted, over all its epochs.
+pub(super) const MAX_KEYS: usize = 65_536;
+
+/// What a turn has been found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Conforming,
+    Violation,
+    /// Its epoch's line or its masks are missing.
+    Unverifiable,
+}
+
+/// One ended turn, as the window keeps it.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) turn: u64,
+    pub(super) ts: Timestamp,
+    pub(super) status: Status,
+    /// Whether the turn before is not there to compare.
+    pub(super) unlinked: bool,
+    /// The key's number in [`Keys`]; `None` for one too many.
+    pub(super) key: Option<usize>,
+    pub(super) tokens: u64,
+    pub(super) choice: Option<Exposure>,
+}
+
+/// Who could have served; only of a turn whose epoch and masks are known.
+#[derive(Debug, Clone)]
+pub(super) struct Exposure {
+    pub(super) epoch: Arc<NumberedEpoch>,
+    /// The key's index in the epoch, where it is one of the epoch's.
+    pub(super) key: Option<usize>,
+    /// `eligible & ~tried`.
+    pub(super) set: KeySet,
+}
+
+impl Exposure {
+    /// Whether another key than the one that served could have served.
+    pub(super) fn had_choice(&self) -> bool {
+        self.set.iter().any(|key| Some(key) != self.key)
+    }
+}
+
+/// An epoch, and the numbers of its keys in [`Keys`].
+#[derive(Debug)]
+pub(super) struct NumberedEpoch {
+    pub(super) ring: Arc<EpochRing>,
+    pub(super) numbers: Vec<usize>,
+}
+
+impl NumberedEpoch {
+    /// The index of a key; most often it is the one in the slot.
+    pub(super) fn position(&self, key: &str, slot: Option<usize>) -> Option<usize> {
+        let ring = &self.ring.ring;
+        let in_slot = slot.filter(|slot| *slot < ring.slots()).map(|slot| ring.key_at(slot));
+        let is = |at: &usize| *self.ring.keys[*at].key == *key;
+        in_slot.filter(is).or_else(|| (0..self.ring.keys.len()).find(is))
+    }
+}
+
+/// Every key of one upstream, numbered as it came up.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Keys {
+    numbers: HashMap<Arc<str>, usize>,
+    names: Vec<(Arc<str>, Arc<str>)>,
+}
+
+impl Keys {
+    /// The number of a key; `None` when there are too many. A newer label replaces an older one.
+    pub(super) fn number(&mut self, key: &Arc<str>, label: &Arc<str>) -> Option<usize> {
+        if let Some(number) = self.numbers.get(key) {
+            let known = &mut self.names[*number].1;
+            if known != label {
+                *known = Arc::clone(label);
+            }
+            return Some(*number);
+        }
+        let number = self.names.len();
+        if number == MAX_KEYS {
+            return None;
+        }
+        self.numbers.insert(Arc::clone(key), number);
+        self.names.push((Arc::clone(key), Arc::clone(label)));
+        Some(number)
+    }
+}
+
+/// The sums.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tally {
+    pub(super) turns: u64,
+    pub(super) conforming: u64,
+    pub(super) violations: u64,
+    pub(super) unverifiable: u64,
+    pub(super) unlinked: u64,
+    pub(super) repeats: u64,
+    shares: Vec<Share>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Share {
+    turns: u64,
+    /// As `turns`, but only turns that also count in `expected`.
+    observed: u64,
+    expected: f64,
+    tokens: u64,
+}
+
+impl Tally {
+    /// Counts a turn.
+    pub(super) fn add(&mut self, row: &Row) {
+        self.turns += 1;
+        self.unlinked += u64::from(row.unlinked);
+        *self.of(row.status) += 1;
+        if let Some(number) = row.key {
+            let share = self.share(number);
+            share.turns += 1;
+            share.tokens = share.tokens.saturating_add(row.tokens);
+            share.observed += u64::from(row.choice.is_some());
+        }
+        if let Some(exposure) = &row.choice {
+            self.expose(exposure);
+        }
+    }
+
+    /// A turn that was counted turns out to be something else.
+    pub(super) fn correct(&mut self, from: Status, to: Status) {
+        *self.of(from) -= 1;
+        *self.of(to) += 1;
+    }
+
+    /// Each eligible key expects its weight's share of the turn.
+    fn expose(&mut self, exposure: &Exposure) {
+        let NumberedEpoch { ring, numbers } = &*exposure.epoch;
+        let eligible = || exposure.set.iter().take_while(|key| *key < numbers.len());
+        let weight = |key| f64::from(ring.ring.weight(key));
+        let all: f64 = eligible().map(weight).sum();
+        for key in eligible() {
+            self.share(numbers[key]).expected += weight(key) / all;
+        }
+    }
+
+    fn of(&mut self, status: Status) -> &mut u64 {
+        match status {
+            Status::Conforming => &mut self.conforming,
+            Status::Violation => &mut self.violations,
+            Status::Unverifiable => &mut self.unverifiable,
+        }
+    }
+
+    fn share(&mut self, number: usize) -> &mut Share {
+        if number >= self.shares.len() {
+            self.shares.resize(number + 1, Share::default());
+        }
+        &mut self.shares[number]
+    }
+
+    /// The shares against their expectation.
+    pub(super) fn chi_square(&self) -> ChiSquare {
+        ChiSquare::of(self.shares.iter().map(|share| (share.observed, share.expected)))
+    }
+
+    /// One row for each key that served or could have.
+    pub(super) fn shares(&self, upstream: &str, keys: &Keys) -> Vec<ShareReport> {
+        let named = self.shares.iter().zip(&keys.names);
+        let seen = named.filter(|(share, _)| share.turns > 0 || share.expected > 0.0);
+        seen.map(|(share, (key, label))| ShareReport {
+            upstream: upstream.to_owned(),
+            key: key.to_string(),
+            label: label.to_string(),
+            turns: share.turns,
+            expected: share.expected,
+            tokens: share.tokens,
+        })
+        .collect()
+    }
+
+    /// The sums and the pair gap over some turns, which are in the order of their numbers.
+    pub(super) fn of_window<'a>(rows: impl IntoIterator<Item = &'a Row>) -> (Self, f64) {
+        let (mut tally, mut order) = (Self::default(), InOrder::default());
+        let mut before: Option<&Row> = None;
+        for row in rows {
+            tally.add(row);
+            order.take(row.turn, row.step());
+            let neighbour = before.filter(|before| before.turn.checked_add(1) == Some(row.turn));
+            tally.repeats += u64::from(neighbour.is_some_and(|before| row.repeats(before)));
+            before = Some(row);
+        }
+        (tally, order.widest())
+    }
+}
+
+impl Row {
+    /// The turn for the pair gap.
+    pub(super) fn step(&self) -> Step {
+        let known = self.choice.as_ref().and_then(|choice| Some((choice, choice.key?)));
+        known.map_or(Step::Unknown { to: self.turn }, |(choice, key)| Step::Turn {
+            ring: Arc::clone(&choice.epoch.ring.ring),
+            key,
+            eligible: choice.set.clone(),
+        })
+    }
+
+    fn repeats(&self, before: &Self) -> bool {
+        let same = self.key.is_some() && self.key == before.key;
+        same && self.choice.as_ref().is_some_and(Exposure::had_choice)
+    }
+}

@@ -1,0 +1,130 @@
+//! A running proxy before a stand-in.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use kmi_core::{
+    state::Mode,
+    trace::{Attempt, Line, Record},
+};
+use kmi_proxy::{
+    demo::{Scenario, StandIn},
+    engine::Engine,
+    home::Token,
+    ledger::Reader,
+    rotor::Setup,
+    settings::{ProxySettings, RotationSettings, Settings, UpstreamSettings},
+};
+use kmi_stats::{
+    report::Report,
+    verify::{InFlight, Options, Verifier},
+};
+
+use crate::{Client, TestHome};
+
+/// A proxy on a home of its own, before a stand-in of its own; keys are called `key-1`, `key-2`, ….
+#[derive(Debug)]
+pub struct TestProxy {
+    /// The home.
+    pub home: TestHome,
+    /// The upstream.
+    pub upstream: StandIn,
+    /// The proxy.
+    pub engine: Engine,
+    setup: Setup,
+}
+
+impl TestProxy {
+    /// Starts in auto mode with the scenario's keys and otherwise default settings.
+    pub async fn start(scenario: Scenario) -> anyhow::Result<Self> {
+        Self::start_with(scenario, |_| {}).await
+    }
+
+    /// Starts with settings that the test changes.
+    pub async fn start_with(
+        scenario: Scenario,
+        change: impl FnOnce(&mut Settings),
+    ) -> anyhow::Result<Self> {
+        let home = TestHome::new()?;
+        for (number, key) in scenario.keys.iter().enumerate() {
+            home.write_key(&format!("key-{}.key", number + 1), &key.secret)?;
+        }
+        let upstream = StandIn::start(scenario).await?;
+        let mut settings = settings(&upstream);
+        change(&mut settings);
+        let setup = Setup { settings, env_keys: Vec::new(), variables: Arc::new(|_| None) };
+        let engine = Self::engine(&home, &setup).await?;
+        Ok(Self { home, upstream, engine, setup })
+    }
+
+    /// Stops the proxy and starts it again on the same home.
+    pub async fn restart(self) -> anyhow::Result<Self> {
+        let Self { home, upstream, engine, setup } = self;
+        engine.stop().await?;
+        let engine = Self::engine(&home, &setup).await?;
+        Ok(Self { home, upstream, engine, setup })
+    }
+
+    async fn engine(home: &TestHome, setup: &Setup) -> anyhow::Result<Engine> {
+        let again = setup.clone();
+        let reread = Arc::new(move || Ok(again.clone()));
+        Engine::start(home.home(), setup.clone(), reread).await.context("the proxy starts")
+    }
+
+    /// The token of the home.
+    pub fn token(&self) -> anyhow::Result<Token> {
+        Ok(self.home.home().token()?)
+    }
+
+    /// A client with a connection of its own and the right token.
+    pub async fn client(&self) -> anyhow::Result<Client> {
+        Client::connect(self.engine.address(), Some(self.token()?.expose())).await
+    }
+
+    /// Every attempt in the ledger, after everything that has ended is in it.
+    pub async fn attempts(&self) -> anyhow::Result<Vec<Attempt>> {
+        let records = self.records().await?;
+        let attempt = |record| match record {
+            Record::Attempt(attempt) => Some(attempt),
+            _ => None,
+        };
+        Ok(records.into_iter().filter_map(attempt).collect())
+    }
+
+    /// Every record in the ledger, after everything that has ended is in it.
+    pub async fn records(&self) -> anyhow::Result<Vec<Record>> {
+        let lines = self.lines().await?;
+        let record = |line: &String| Ok(Line::parse(line.as_bytes())?.record);
+        lines.iter().filter_map(|line| record(line).transpose()).collect()
+    }
+
+    /// Every line in the ledger, after everything that has ended is in it.
+    pub async fn lines(&self) -> anyhow::Result<Vec<String>> {
+        let rotor = self.engine.rotor();
+        tokio::task::block_in_place(|| rotor.settle())?;
+        let reader = Reader::open(self.home.home().state_dir())?;
+        let Some((first, last)) = reader.span()? else { return Ok(Vec::new()) };
+        reader.lines(first, last).map(|line| Ok(line?.text)).collect()
+    }
+
+    /// What the verifier says of the ledger, with nothing in flight.
+    pub async fn verify(&self) -> anyhow::Result<Report> {
+        let mut verifier = Verifier::new(Options::default());
+        for line in self.lines().await? {
+            verifier.line(line.as_bytes())?;
+        }
+        Ok(verifier.report(&InFlight::None))
+    }
+}
+
+fn settings(upstream: &StandIn) -> Settings {
+    Settings {
+        proxy: ProxySettings { listen: ([127, 0, 0, 1], 0).into(), ..ProxySettings::default() },
+        upstreams: vec![UpstreamSettings {
+            base_url: upstream.base_url(),
+            ..UpstreamSettings::default()
+        }],
+        rotation: RotationSettings { mode: Mode::Auto, ..RotationSettings::default() },
+        ..Settings::default()
+    }
+}
