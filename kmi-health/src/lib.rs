@@ -60,9 +60,11 @@ pub mod classify;
 mod cooldown;
 pub mod kimi_error;
 mod latency;
+pub mod limits;
 pub mod policy;
 pub mod quota;
 pub mod retry_after;
+pub mod window;
 
 use serde::{Deserialize, Serialize};
 

@@ -99,7 +99,9 @@ impl Quota {
             limits,
             balance: None,
             concurrency: concurrency.and_then(whole),
-            account: json["user"]["userId"].as_str().and_then(|id| AccountId::of_user(id.as_bytes())),
+            account: json["user"]["userId"]
+                .as_str()
+                .and_then(|id| AccountId::of_user(id.as_bytes())),
             checked_at: now,
         })
     }
@@ -176,13 +178,19 @@ impl View {
             // Where both stand there and disagree, the worse one counts.
             used.into_iter().chain(left).max_by(f64::total_cmp)
         });
-        Self { used_ratio: used_ratio.map(|used| used.clamp(0.0, 1.0)), resets_at: reset(view, now) }
+        Self {
+            used_ratio: used_ratio.map(|used| used.clamp(0.0, 1.0)),
+            resets_at: reset(view, now),
+        }
     }
 
     /// `{"used_ratio":0.15,"reset_time":…}`; a ratio that is absent is 0.
     fn ratio(view: &Value, now: Timestamp) -> Self {
         let used_ratio = view.is_object().then(|| number(&view["used_ratio"]).unwrap_or(0.0));
-        Self { used_ratio: used_ratio.map(|used| used.clamp(0.0, 1.0)), resets_at: reset(view, now) }
+        Self {
+            used_ratio: used_ratio.map(|used| used.clamp(0.0, 1.0)),
+            resets_at: reset(view, now),
+        }
     }
 }
 
@@ -204,7 +212,8 @@ fn reset(view: &Value, now: Timestamp) -> Option<Timestamp> {
         .iter()
         .find_map(|name| view[*name].as_str()?.parse::<Timestamp>().ok());
     let within = || {
-        let seconds = ["resetIn", "reset_in", "ttl"].iter().find_map(|name| number(&view[*name]))?;
+        let seconds =
+            ["resetIn", "reset_in", "ttl"].iter().find_map(|name| number(&view[*name]))?;
         Some(later(now, Duration::from_secs_f64(seconds.clamp(0.0, LONGEST.as_secs_f64()))))
     };
     at.or_else(within).map(|at| at.min(furthest))
