@@ -226,6 +226,28 @@ impl Board {
         let until = cooldown::end(&self.policy, block, breaker.strikes(), reset, now);
         breaker.block(block.reason, until);
         account.spent = block.window.or(account.spent);
+        if matches!(block.reason, Reason::MembershipLapsed | Reason::Failing) {
+            self.spare_all(block.reason);
+        }
+    }
+
+    /// A vague refusal that every account gets is the upstream's trouble, such as a membership
+    /// service that is down, and blocks none of them: each key is probed, one request at a time.
+    fn spare_all(&mut self, reason: Reason) {
+        let on = || self.keys.iter().filter(|entry| !entry.is_off());
+        let suffers = |entry: &Entry| {
+            let account = &self.accounts[entry.account];
+            [entry.breaker.is_about(reason), account.breaker.is_about(reason)].contains(&true)
+        };
+        let first = on().next().map(|entry| entry.account);
+        if on().all(suffers) && on().any(|entry| Some(entry.account) != first) {
+            for entry in &mut self.keys {
+                entry.breaker.relieve(&[reason]);
+            }
+            for account in &mut self.accounts {
+                account.breaker.relieve(&[reason]);
+            }
+        }
     }
 
     /// A failure that the upstream gives as its own, or that nobody can explain, counts against

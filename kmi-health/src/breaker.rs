@@ -102,6 +102,14 @@ impl Breaker {
         }
     }
 
+    /// Whether the breaker is open or half-open for this reason.
+    pub fn is_about(&self, reason: Reason) -> bool {
+        match self.state {
+            State::Open { reason: its, .. } | State::HalfOpen { reason: its, .. } => its == reason,
+            State::Closed => false,
+        }
+    }
+
     /// Blocks since the last success, the one in force left out.
     pub fn strikes(&self) -> u32 {
         self.strikes - u32::from(matches!(self.state, State::Open { .. }))

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::{account::AccountId, quota::Quota};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -11,6 +12,8 @@ enum Step {
     Pass(i64),
     Disable(usize),
     Enable(usize),
+    Learn(usize, u8),
+    Quota(usize, u32, i64),
     Reload,
 }
 
@@ -22,6 +25,9 @@ fn verdicts() -> Vec<Verdict> {
         (403, "Access terminated"),
         (403, "You've reached your weekly usage limit"),
         (403, "reached your concurrent request limit"),
+        (429, "max concurrency: 2, please try again after 1 seconds"),
+        (429, "max RPM: 3, please try again after 1 seconds"),
+        (403, "permission_error of a new kind"),
         (404, "Not found the model k3 or Permission denied"),
         (429, ""),
         (429, "please try again after 99999999999999999999 seconds"),
@@ -40,6 +46,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0i64..4000).prop_map(Step::Pass),
         1 => (0usize..6).prop_map(Step::Disable),
         1 => (0usize..6).prop_map(Step::Enable),
+        1 => (0usize..6, 0u8..3).prop_map(|(key, id)| Step::Learn(key, id)),
+        1 => (0usize..6, 0u32..101, 0i64..90_000).prop_map(|(key, used, reset)| Step::Quota(key, used, reset)),
         1 => Just(Step::Reload),
     ];
     prop::collection::vec(step, 0..120)
@@ -59,6 +67,10 @@ fn check(board: &Board, changes: &[HealthChange], now: Timestamp) -> Result<(), 
             let for_ever = entry.shown.reason.is_some_and(Reason::needs_the_user);
             prop_assert_eq!(until.is_none(), for_ever);
         }
+    }
+    for account in &board.accounts {
+        let members = account.members.iter().map(|key| board.keys[*key].usage.in_flight());
+        prop_assert_eq!(account.usage.in_flight(), members.sum::<u64>());
     }
     for change in changes.iter().filter(|change| change.to == KeyState::Blocked) {
         prop_assert!(change.until.is_none_or(|until| until > now), "{:?}", change);
@@ -91,6 +103,19 @@ proptest! {
                 }
                 Step::Disable(key) => board.disable(key, now),
                 Step::Enable(key) => board.enable(key, now),
+                Step::Learn(key, id) => {
+                    board.learn(key, &AccountId::of_user(&[b'a' + id]).unwrap(), now)
+                }
+                Step::Quota(key, used, reset) => {
+                    let body = serde_json::json!({
+                        "usage": { "limit": 100, "used": used, "ttl": reset },
+                        "parallel": { "limit": used % 7 },
+                    });
+                    match Quota::of_usages(body.to_string().as_bytes(), now) {
+                        Ok(quota) => board.set_quota(key, quota, now),
+                        Err(_) => board.quota_failed(key, now),
+                    }
+                }
                 Step::Reload => {
                     let mut new = Board::new(&inventory(keys()), Policy::default());
                     let changes = new.adopt(&board, now);
@@ -99,6 +124,9 @@ proptest! {
                 }
             };
             check(&board, &changes, now)?;
+        }
+        for (key, id) in running {
+            board.finish(key, id, &Verdict::of(Outcome::ClientGone), &Finished::default(), now);
         }
         // After the longest wait every key serves again, but for those the user must mend.
         board.refresh(cooldown::later(now, LONGEST));

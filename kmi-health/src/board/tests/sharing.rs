@@ -203,6 +203,27 @@ fn a_key_is_failing_only_while_others_are_not() {
 }
 
 #[test]
+fn a_vague_refusal_that_every_account_gets_blocks_none() {
+    let lapsed = answer(402, "We're unable to verify your membership benefits");
+    let mut board = board(3);
+    attempt(&mut board, 0, &lapsed, 0);
+    attempt(&mut board, 1, &lapsed, 1);
+    assert_eq!(usable(&board), [2]);
+    attempt(&mut board, 2, &lapsed, 2);
+    assert_eq!(usable(&board), [0, 1, 2], "the membership service is down");
+    attempt(&mut board, 0, &lapsed, 3);
+    assert_eq!(usable(&board), [0, 1, 2], "still");
+    attempt(&mut board, 1, &works(), 4);
+    attempt(&mut board, 0, &lapsed, 5);
+    assert_eq!(usable(&board), [1, 2], "it is a's own trouble after all");
+
+    let keys = vec![key("a", Some("x")), key("b", Some("x"))];
+    let mut board = Board::new(&inventory(keys), Policy::default());
+    attempt(&mut board, 0, &lapsed, 0);
+    assert_eq!(usable(&board), Vec::<usize>::new(), "one account is no crowd");
+}
+
+#[test]
 fn connections_and_engines_fail_no_key() {
     let mut board = board(2);
     let engine = answer(429, "The engine is currently overloaded");
