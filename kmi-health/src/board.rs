@@ -15,6 +15,7 @@
 mod account;
 mod entry;
 mod exhausted;
+mod judge;
 mod quota;
 mod reload;
 mod saved;
@@ -25,8 +26,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kmi_core::{
-    eligible::KeySet, inventory::Inventory, key::KeyId, snapshot::KeyRow, state::Reason,
-    trace::HealthChange,
+    eligible::KeySet, inventory::Inventory, key::KeyId, snapshot::KeyRow, trace::HealthChange,
 };
 
 pub use exhausted::Exhausted;
@@ -35,14 +35,10 @@ pub use saved::SavedBlock;
 use crate::{
     Policy,
     breaker::AttemptId,
-    classify::{Block, Effect, Scope, Trouble, Verdict},
-    cooldown,
+    classify::{Effect, Verdict},
 };
 use account::Account;
 use entry::Entry;
-
-/// Answers faster than this, in ms, are not slow, whatever the others do.
-const SLOW_FROM_MS: u64 = 1000;
 
 /// The health of all keys of one upstream, by their number in the inventory.
 ///
@@ -189,109 +185,6 @@ impl Board {
         account.breaker.succeeded(attempt);
         self.compare_speed(key);
         self.settle_all(now)
-    }
-
-    /// Takes a verdict that no counted attempt gave, such as that on a quota poll.
-    pub fn judge(
-        &mut self,
-        key: usize,
-        verdict: &Verdict,
-        model: Option<&str>,
-        now: Timestamp,
-    ) -> Vec<HealthChange> {
-        if key >= self.keys.len() {
-            return Vec::new();
-        }
-        if let Some(id) = &verdict.account {
-            self.join(key, id);
-        }
-        self.accounts[self.keys[key].account].was_told(verdict.limits, &self.policy, now);
-        match (verdict.effect, model) {
-            (Effect::Block(block), _) => self.block(key, &block, now),
-            (Effect::LacksModel, Some(model)) => self.lacks_model(key, model, now),
-            (Effect::Suspect | Effect::Upstream(_), _) => self.failed(key, verdict, now),
-            _ => {}
-        }
-        self.settle_all(now)
-    }
-
-    fn block(&mut self, key: usize, block: &Block, now: Timestamp) {
-        let entry = &mut self.keys[key];
-        let account = &mut self.accounts[entry.account];
-        let reset = block.window.and_then(|window| account.quota.as_ref()?.reset(window));
-        let breaker = match block.scope {
-            Scope::Key => &mut entry.breaker,
-            Scope::Account => &mut account.breaker,
-        };
-        let until = cooldown::end(&self.policy, block, breaker.strikes(), reset, now);
-        breaker.block(block.reason, until);
-        account.spent = block.window.or(account.spent);
-        if matches!(block.reason, Reason::MembershipLapsed | Reason::Failing) {
-            self.spare_all(block.reason);
-        }
-    }
-
-    /// A vague refusal that every account gets is the upstream's trouble, such as a membership
-    /// service that is down, and blocks none of them: each key is probed, one request at a time.
-    fn spare_all(&mut self, reason: Reason) {
-        let on = || self.keys.iter().filter(|entry| !entry.is_off());
-        let suffers = |entry: &Entry| {
-            let account = &self.accounts[entry.account];
-            [entry.breaker.is_about(reason), account.breaker.is_about(reason)].contains(&true)
-        };
-        let first = on().next().map(|entry| entry.account);
-        if on().all(suffers) && on().any(|entry| Some(entry.account) != first) {
-            for entry in &mut self.keys {
-                entry.breaker.relieve(&[reason]);
-            }
-            for account in &mut self.accounts {
-                account.breaker.relieve(&[reason]);
-            }
-        }
-    }
-
-    /// A failure that the upstream gives as its own, or that nobody can explain, counts against
-    /// the key only while other keys fare better: else it is the upstream's.
-    fn failed(&mut self, key: usize, verdict: &Verdict, now: Timestamp) {
-        // Without a connection nobody was asked; the engine is everybody's.
-        let shared = [Effect::Upstream(Trouble::Connection), Effect::Upstream(Trouble::Engine)];
-        if shared.contains(&verdict.effect) {
-            return;
-        }
-        let recent = cooldown::earlier(now, self.policy.failure_window);
-        let others = self.keys.iter().enumerate().filter(|(other, _)| *other != key);
-        let others_work = others.filter_map(|(_, entry)| entry.last_ok).any(|at| at >= recent);
-        if self.keys[key].breaker.failed(&self.policy, now) && others_work {
-            let block =
-                Block { reason: Reason::Failing, scope: Scope::Key, wait: None, window: None };
-            self.block(key, &block, now);
-        }
-    }
-
-    fn lacks_model(&mut self, key: usize, model: &str, now: Timestamp) {
-        let until = cooldown::later(now, self.policy.model_cooldown);
-        self.keys[key].set_lacking(model, until);
-        // When no key has it, the name is wrong, and no key is to blame.
-        if self.keys.iter().all(|entry| entry.is_off() || entry.lacks(model)) {
-            for entry in &mut self.keys {
-                entry.forget_lacking(model);
-            }
-        }
-    }
-
-    /// Compares a key's median with the median of its peers' medians.
-    fn compare_speed(&mut self, key: usize) {
-        let median = |entry: &Entry| entry.meter.latency.settled_median();
-        let peers = self.keys.iter().enumerate().filter(|(other, _)| *other != key);
-        let mut peers: Vec<u64> = peers.filter_map(|(_, entry)| median(entry)).collect();
-        peers.sort_unstable();
-        let slow = |own: u64| {
-            let typical = *peers.get(peers.len() / 2)?;
-            let factor = self.policy.slow_factor;
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
-            Some(own >= SLOW_FROM_MS && own as f64 >= typical as f64 * factor)
-        };
-        self.keys[key].slow = median(&self.keys[key]).and_then(slow).unwrap_or(false);
     }
 
     /// When [`Self::refresh`] has something to do next; `None`: not before something happens.

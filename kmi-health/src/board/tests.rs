@@ -12,6 +12,7 @@ use super::*;
 use crate::{
     UpstreamKind,
     classify::{Answer, classify},
+    cooldown,
     retry_after::{LONGEST, RetryHeaders},
 };
 

@@ -205,7 +205,8 @@ fn a_key_is_failing_only_while_others_are_not() {
 #[test]
 fn a_vague_refusal_that_every_account_gets_blocks_none() {
     let lapsed = answer(402, "We're unable to verify your membership benefits");
-    let mut board = board(3);
+    let mut board = board(4);
+    attempt(&mut board, 3, &answer(401, "Invalid Authentication"), 0);
     attempt(&mut board, 0, &lapsed, 0);
     attempt(&mut board, 1, &lapsed, 1);
     assert_eq!(usable(&board), [2]);
