@@ -65,6 +65,11 @@ pub(crate) fn later(now: Timestamp, wait: Duration) -> Timestamp {
     now.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
 
+/// A time before now, at the beginning of time at the earliest.
+pub(crate) fn earlier(now: Timestamp, ago: Duration) -> Timestamp {
+    now.checked_sub(ago).unwrap_or(Timestamp::MIN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,17 +1,19 @@
 //! Why no key is usable, for the three answers of CONTRACT section 4.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use kmi_core::state::Reason;
 
 use super::Board;
-use crate::breaker::State;
+use crate::{breaker::State, cooldown::later, limits::Usage};
 
 /// The longest wait that a client is asked to keep; kimi-cli honours no longer one, and kimi-code
 /// would sleep however long it is told to (WIRE section 5).
 const SHORT_WAIT: SignedDuration = SignedDuration::from_secs(60);
 
 /// A wait whose end is not known but surely near: a probe or other requests are under way.
-const MOMENT: SignedDuration = SignedDuration::from_secs(1);
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Why no key is usable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,14 +53,16 @@ impl Board {
         }
         let (mut first, mut spent) = (None, false);
         for entry in self.keys.iter().filter(|entry| !entry.is_off()) {
-            let states = [entry.breaker.state(), self.accounts[entry.account].breaker.state()];
+            let account = &self.accounts[entry.account];
+            let states = [entry.breaker.state(), account.breaker.state()];
             spent |= states.iter().any(|state| is_spent(*state));
-            let ends = states.map(|state| end(state, now));
-            // A key is usable when the later of its two blocks has ended.
-            if let [Some(a), Some(b)] = ends {
-                let at = a.max(b);
-                first = Some(first.map_or(at, |first: Timestamp| first.min(at)));
-            }
+            // A key is usable when the last of what keeps it back has ended.
+            let [Some(key), Some(its_account)] = states.map(|state| end(state, now)) else {
+                continue;
+            };
+            let limits = frees_at(&entry.usage, now).max(frees_at(&account.usage, now));
+            let at = key.max(its_account).max(limits);
+            first = Some(first.map_or(at, |first: Timestamp| first.min(at)));
         }
         Some(match first {
             Some(at) if at.duration_since(now) <= SHORT_WAIT => Exhausted::ShortWait { at },
@@ -78,6 +82,12 @@ fn end(state: State, now: Timestamp) -> Option<Timestamp> {
     match state {
         State::Closed => Some(now),
         State::Open { until, .. } => until.map(|until| until.max(now)),
-        State::HalfOpen { .. } => Some(now.saturating_add(MOMENT).unwrap_or(Timestamp::MAX)),
+        State::HalfOpen { .. } => Some(later(now, MOMENT)),
     }
+}
+
+/// When limits let a request pass.
+fn frees_at(usage: &Usage, now: Timestamp) -> Timestamp {
+    let slot = if usage.has_slot() { now } else { later(now, MOMENT) };
+    usage.frees_at(now).map_or(slot, |at| at.max(slot))
 }
