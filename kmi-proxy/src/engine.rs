@@ -13,11 +13,10 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    control::{Control, Failure, Handler, KeyName, Problem, Reloaded, Reply, Request, Status},
+    control::{Control, Failure, Handler, Reloaded, Reply, Request},
     home::Home,
     keys::Watcher,
     ledger::{LedgerError, Reader, Subscription},
-    pool::RotateError,
     rotor::{Rotor, RotorError, Setup},
     server::{Server, Stop},
 };
@@ -204,53 +203,26 @@ impl Desk {
         match self.rotor.reload(setup, Timestamp::now()) {
             Ok(keys) => {
                 self.watch_targets();
-                let problems = self.problems();
+                let problems = self.rotor.told_problems();
                 Reply::Reloaded(Reloaded { keys, problems })
             }
             Err(error) => Reply::Failed(Failure { message: error.to_string(), hint: None }),
         }
     }
-
-    fn problems(&self) -> Vec<Problem> {
-        self.rotor.problems().iter().map(Problem::from).collect()
-    }
-
-    fn status(&self) -> Reply {
-        Reply::Status(Box::new(Status {
-            snapshot: self.rotor.snapshot(Timestamp::now()),
-            problems: self.problems(),
-            trace_failure: self.rotor.proxy().sink.failure(),
-        }))
-    }
 }
 
 impl Handler for Desk {
     fn answer(&self, request: Request) -> Reply {
-        let now = Timestamp::now();
         match request {
-            Request::Follow { .. } => failed("a stream is not an answer", None),
-            Request::InFlight => match self.rotor.settle() {
-                Ok(turns) => Reply::InFlight(turns),
-                Err(error) => failed(error, Some("see `kmi status`")),
-            },
-            Request::Mode { mode } => {
-                self.rotor.set_mode(mode, now);
-                Reply::Done
-            }
             Request::Reload => {
                 self.rotor.forget_answers();
                 self.reload()
             }
-            Request::Rotate { key } => key_reply(self.rotor.rotate(key.as_deref(), now)),
-            Request::Status => self.status(),
             Request::Stop => {
                 let _ = self.stop.send(());
                 Reply::Done
             }
-            Request::Switch { key, on } => {
-                let switched = self.rotor.set_disabled(&key, !on, now);
-                key_reply(switched.ok_or(RotateError::Unknown(key)))
-            }
+            request => self.rotor.answer(request, Timestamp::now()),
         }
     }
 
@@ -261,25 +233,4 @@ impl Handler for Desk {
     fn reader(&self) -> Option<Reader> {
         Reader::open(self.rotor.home().state_dir()).ok()
     }
-}
-
-/// The answer that names a key, or says why there is none.
-pub fn key_reply(key: Result<Arc<kmi_core::inventory::Key>, RotateError>) -> Reply {
-    match key {
-        Ok(key) => {
-            Reply::Key(KeyName { label: key.label.to_string(), masked: key.secret.masked() })
-        }
-        Err(error) => {
-            let hint = match error {
-                RotateError::NoKeys => "add one with `kmi keys add LABEL`",
-                RotateError::Unknown(_) => "`kmi keys list` shows all labels",
-                RotateError::NoneUsable => "`kmi status` shows why, and until when",
-            };
-            failed(error, Some(hint))
-        }
-    }
-}
-
-fn failed(message: impl std::fmt::Display, hint: Option<&str>) -> Reply {
-    Reply::Failed(Failure { message: message.to_string(), hint: hint.map(str::to_owned) })
 }

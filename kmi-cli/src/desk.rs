@@ -1,0 +1,120 @@
+//! Asks the running proxy or, when none runs, acts on the home's state itself.
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::bail;
+use jiff::Timestamp;
+use kmi_proxy::{
+    control::{self, CallError, Problem, Reply, Request, Status},
+    engine::Reread,
+    keys::{EnvKey, Variables},
+    ledger::LedgerError,
+    rotor::{Rotor, RotorError, Setup},
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    commands::Context,
+    config::{Config, Environment, Flag},
+    output::Output,
+    report::Failure,
+};
+
+/// How long a command waits for another one (or a proxy that is starting or stopping) to let go
+/// of the state.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Has a request answered: by the running proxy, else by this process.
+pub(crate) fn ask(config: &Config, env: &Environment, request: &Request) -> anyhow::Result<Reply> {
+    let start = Instant::now();
+    loop {
+        match control::call(&config.home.socket(), request) {
+            Ok(reply) => return checked(reply),
+            Err(CallError::NotRunning) => {}
+            Err(error) => bail!(error),
+        }
+        let opened = Rotor::open(config.home.clone(), setup(config, env), Timestamp::now());
+        match opened {
+            Ok(rotor) => {
+                let reply = rotor.answer(request.clone(), Timestamp::now());
+                rotor.close()?;
+                return checked(reply);
+            }
+            Err(RotorError::Ledger(LedgerError::Locked { .. })) if start.elapsed() < PATIENCE => {
+                thread::sleep(Duration::from_millis(50));
+            }
+            Err(error) => bail!(error),
+        }
+    }
+}
+
+/// Has a request answered by the running proxy; an error when none runs.
+pub(crate) fn ask_running(config: &Config, request: &Request) -> anyhow::Result<Reply> {
+    match control::call(&config.home.socket(), request) {
+        Ok(reply) => checked(reply),
+        Err(CallError::NotRunning) => {
+            let failure = Failure::new("no proxy runs on this home", "start one with `kmi serve`");
+            Err(failure.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The status, of the running proxy or of the home.
+pub(crate) fn status(config: &Config, env: &Environment) -> anyhow::Result<Status> {
+    match ask(config, env, &Request::Status)? {
+        Reply::Status(status) => Ok(*status),
+        reply => Err(unexpected(&reply)),
+    }
+}
+
+/// What to say when an answer is of the wrong kind.
+pub(crate) fn unexpected(reply: &Reply) -> anyhow::Error {
+    let text = format!("the running proxy gives an answer that does not fit: {reply:?}");
+    Failure::new(text, "restart the proxy if kmi was updated").into()
+}
+
+/// Says what is wrong with key files.
+pub(crate) fn tell(problems: &[Problem], output: &Output) {
+    for problem in problems {
+        output.warning(&problem.message, &problem.hint);
+    }
+}
+
+/// What a rotor is made of.
+pub(crate) fn setup(config: &Config, env: &Environment) -> Setup {
+    let env_keys = config.env_keys.iter().cloned().collect::<Vec<EnvKey>>();
+    let env = env.clone();
+    let dotenv = config.home.env_file();
+    let variables: Variables = Arc::new(move |name| {
+        let own = env.text(name).map(|value| Zeroizing::new(value.to_owned()));
+        own.or_else(|| crate::config::dotenv_value(&dotenv, name))
+    });
+    Setup { settings: config.settings.clone(), env_keys, variables }
+}
+
+/// Reads the configuration again, as at the start, for a reload.
+pub(crate) fn reread(context: &Context<'_>, flags: &[Flag]) -> Reread {
+    let (global, env, flags) = (context.global.clone(), context.env.clone(), flags.to_vec());
+    Arc::new(move || match crate::config::load(&global, &flags, &env) {
+        Ok(config) => Ok(setup(&config, &env)),
+        Err(error) => Err(control::Failure {
+            message: error.to_string(),
+            hint: Some("`kmi config check` shows it all; what was in force stays".to_owned()),
+        }),
+    })
+}
+
+fn checked(reply: Reply) -> anyhow::Result<Reply> {
+    match reply {
+        Reply::Failed(failure) => {
+            let hint = failure.hint.unwrap_or_else(|| "see `kmi status`".to_owned());
+            Err(Failure::new(failure.message, hint).into())
+        }
+        reply => Ok(reply),
+    }
+}
