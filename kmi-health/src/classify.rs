@@ -1,6 +1,6 @@
 //! What an upstream's answer says about the key that got it, and what to do next.
 //!
-//! All knowledge about providers' errors is one table, [`table`]: status, then `error.type` or
+//! All knowledge about providers' errors is one table (`classify/table.rs`): status, then `error.type` or
 //! `error.code`, then the words of the message; the first row that fits decides. The words are
 //! what counts, because Kimi uses one type for several things (403 `access_terminated_error`
 //! covers four). What no row knows falls back by its status, and never to a verdict that only the

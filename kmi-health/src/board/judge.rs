@@ -97,7 +97,7 @@ impl Board {
     }
 
     fn lacks_model(&mut self, key: usize, model: &str, now: Timestamp) {
-        let until = cooldown::later(now, self.policy.model_cooldown);
+        let until = cooldown::later(now, self.policy.model_cooldown.min(cooldown::HOUR));
         self.keys[key].set_lacking(model, until);
         // When no key has it, the name is wrong, and no key is to blame.
         if self.keys.iter().all(|entry| entry.is_off() || entry.lacks(model)) {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use kmi_core::{state::Reason, trace::HealthChange};
 
-use super::Board;
+use super::{Board, account::Account};
 use crate::{
     classify::{Block, Scope},
     quota::Quota,
@@ -51,6 +51,13 @@ impl Board {
         let Some(entry) = self.keys.get(key) else { return Vec::new() };
         self.accounts[entry.account].quota_unknown = true;
         self.settle_all(now)
+    }
+
+    /// The newest quota of each account that has a key which is not switched off; for the one
+    /// answer that [`crate::quota::pool::usages`] makes of them.
+    pub fn quotas(&self) -> impl Iterator<Item = &Quota> {
+        let on = |account: &&Account| account.members.iter().any(|key| !self.keys[*key].is_off());
+        self.accounts.iter().filter(on).filter_map(|account| account.quota.as_ref())
     }
 
     /// The newest quota of a key's account.

@@ -51,7 +51,11 @@ fn board(keys: usize) -> Board {
 }
 
 fn answer(status: u16, message: &str) -> Verdict {
-    let body = serde_json::json!({ "error": { "message": message } }).to_string();
+    typed(status, "", message)
+}
+
+fn typed(status: u16, kind: &str, message: &str) -> Verdict {
+    let body = serde_json::json!({ "error": { "message": message, "type": kind } }).to_string();
     let answer = Answer {
         kind: UpstreamKind::KimiCode,
         status,

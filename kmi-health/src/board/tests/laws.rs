@@ -22,12 +22,10 @@ fn verdicts() -> Vec<Verdict> {
         (401, "Invalid Authentication"),
         (401, "?"),
         (402, ""),
-        (403, "Access terminated"),
         (403, "You've reached your weekly usage limit"),
         (403, "reached your concurrent request limit"),
         (429, "max concurrency: 2, please try again after 1 seconds"),
         (429, "max RPM: 3, please try again after 1 seconds"),
-        (403, "permission_error of a new kind"),
         (404, "Not found the model k3 or Permission denied"),
         (429, ""),
         (429, "please try again after 99999999999999999999 seconds"),
@@ -36,7 +34,12 @@ fn verdicts() -> Vec<Verdict> {
         (503, ""),
     ];
     let transport = Outcome::ALL.map(Verdict::of);
-    answers.map(|(status, message)| answer(status, message)).into_iter().chain(transport).collect()
+    let typed = [
+        typed(403, "access_terminated_error", "Access terminated"),
+        typed(403, "permission_error", "a new sentence"),
+    ];
+    let answers = answers.map(|(status, message)| answer(status, message));
+    answers.into_iter().chain(typed).chain(transport).collect()
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {

@@ -157,6 +157,11 @@ fn the_quota_gives_the_accounts_concurrency() {
     assert_eq!(usable(&board), Vec::<usize>::new(), "two at once for both keys together");
     finish(&mut board, 0, one, &works(), 2);
     assert_eq!(usable(&board), [0, 1]);
+    assert_eq!(board.quotas().count(), 1, "one account, one quota");
+    board.disable(0, at(3));
+    assert_eq!(board.quotas().count(), 1);
+    board.disable(1, at(3));
+    assert_eq!(board.quotas().count(), 0);
 }
 
 #[test]
@@ -167,6 +172,7 @@ fn little_or_unknown_quota_is_a_warning() {
     board.set_quota(0, usages(79, 100), at(0));
     assert_eq!(health(&board, 0), HEALTHY);
     board.set_quota(0, usages(81, 100), at(0));
+    assert_eq!(board.quotas().count(), 1);
     assert_eq!(health(&board, 0), (KeyState::Warn, Some(Reason::QuotaLow), None));
     assert_eq!(board.row(0).unwrap().quota.limits[0].name, "7d");
 }
