@@ -16,8 +16,7 @@ mod value;
 
 use std::path::{Path, PathBuf};
 
-use kmi_core::key::{ApiKey, ApiKeyError};
-use kmi_proxy::{home::Home, settings::Settings};
+use kmi_proxy::{home::Home, keys::EnvKey, settings::Settings};
 
 pub(crate) use self::{
     env::Environment,
@@ -47,19 +46,6 @@ pub(crate) struct Config {
     pub(crate) rows: Vec<Row>,
     /// What is odd without being wrong.
     pub(crate) warnings: Vec<Problem>,
-}
-
-/// A key that stands in `.env` or in the environment.
-///
-/// The value is taken as a key at once, so that nothing but a key's masked form can be printed.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct EnvKey {
-    /// What follows `KMI_API_KEY_`; the label unless another is given.
-    pub(crate) name: String,
-    /// The key, or why the value cannot be one.
-    pub(crate) key: Result<ApiKey, ApiKeyError>,
-    /// File and line, or the name of the variable.
-    pub(crate) origin: String,
 }
 
 /// A setting that has a command line option of its own, such as `--listen`.

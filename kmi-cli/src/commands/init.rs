@@ -9,7 +9,7 @@ use crate::config;
 
 const CONFIG: &str = include_str!("../../../kmi.config.toml.example");
 const DOTENV: &str = include_str!("../../../.env.example");
-const README: &str = include_str!("../../_auths_readme.md");
+const README: &str = include_str!("init/auths_readme.md");
 
 pub(super) fn run(context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let home = config::locate_home(context.global.home.as_deref(), context.env)?;

@@ -7,11 +7,10 @@ use std::{
     path::PathBuf,
 };
 
-use kmi_core::key::ApiKey;
+use kmi_proxy::keys::EnvKey;
 use zeroize::Zeroizing;
 
 use super::{
-    EnvKey,
     layers::{DEFAULT_UPSTREAM, Origin, Written},
     problem::Problem,
     schema::{self, KEYS, UPSTREAM_KEYS},
@@ -119,8 +118,13 @@ pub(super) fn settings_and_keys(
             continue;
         }
         if let Some(label) = name.strip_prefix(KEY_PREFIX).filter(|label| !label.is_empty()) {
-            let origin = origin.to_string();
-            keys.push(EnvKey { name: label.to_owned(), key: ApiKey::parse(value.trim()), origin });
+            let (origin, line) = match &origin {
+                Origin::DotEnv { path, line, .. } => {
+                    (path.display().to_string(), u32::try_from(*line).ok())
+                }
+                other => (other.to_string(), None),
+            };
+            keys.push(EnvKey { name: label.to_owned(), value, origin: origin.into(), line });
         } else if let Some(key) = setting(&name, upstreams) {
             let value = Scalar::Raw(value.trim().to_owned());
             settings.push(Written { key, value, origin });
@@ -250,7 +254,7 @@ mod tests {
         assert_eq!(settings.len(), 1);
         assert_eq!(settings[0].key, "rotation.mode");
         assert_eq!(keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["BAD", "WORK"]);
-        assert!(keys[0].key.is_err() && keys[1].key.is_ok());
+        assert_eq!(keys[1].value.as_str(), "sk-work-12345678");
         assert!(!format!("{keys:?}").contains("work-12345678"));
         let warnings: Vec<_> = warnings.iter().map(|w| format!("{w} | {}", w.remedy())).collect();
         insta::assert_snapshot!(warnings.join("\n"), @"

@@ -12,6 +12,10 @@ use super::{
     url,
 };
 
+/// CONTRACT section 5: every block ends by itself within this time, unless the provider names a
+/// later one.
+const MAX_COOLDOWN: Duration = Duration::from_secs(3600);
+
 /// A setting for people: what `kmi config show` prints.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Row {
@@ -111,8 +115,15 @@ fn check_root(root: &mut Root, layers: &Layers, problems: &mut Vec<Problem>) {
     if proxy.max_connections == 0 {
         wrong("proxy.max_connections", "must be at least 1", "the default is 1024");
     }
-    if root.settings.rotation.max_attempts == 0 {
-        wrong("rotation.max_attempts", "must be at least 1", "1 means no second attempt");
+    if root.settings.health.max_cooldown > MAX_COOLDOWN {
+        wrong(
+            "health.max_cooldown",
+            "must be at most 1h",
+            "only a reset time that the provider names may block a key for longer",
+        );
+    }
+    if root.settings.health.slow_factor <= 1.0 {
+        wrong("health.slow_factor", "must be more than 1", "the default is 4.0");
     }
     if root.settings.trace.retention == 0 {
         wrong("trace.retention", "must be more than 0", "the default is \"1GiB\"");
@@ -148,19 +159,6 @@ fn check_upstream(settings: &mut UpstreamSettings, layers: &Layers, problems: &m
                 Problem::new(format!("`{key}` ends in /v1"))
                     .at(&layers.origin(&key))
                     .hint("write it without /v1, which requests bring along"),
-            );
-        }
-    }
-    for (field, timeout) in [
-        ("connect_timeout", settings.connect_timeout),
-        ("first_byte_timeout", settings.first_byte_timeout),
-        ("idle_timeout", settings.idle_timeout),
-    ] {
-        if timeout == Duration::ZERO {
-            problems.push(
-                Problem::new(format!("`{}` must be more than 0", full(field)))
-                    .at(&layers.origin(&full(field)))
-                    .hint("leave it out for the default"),
             );
         }
     }

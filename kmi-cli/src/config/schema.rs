@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     layers::BUILT_IN_UPSTREAM,
     problem::Problem,
-    value::{Scalar, Setting, Size},
+    value::{Count, Positive, Ratio, Scalar, Setting, Size},
 };
 use crate::client_env::ClientSettings;
 
@@ -75,10 +75,32 @@ pub(super) const KEYS: &[Key<Root>] = &[
     key!("rotation.mode", settings.rotation.mode),
     key!("rotation.policy", settings.rotation.policy),
     key!("rotation.failover", settings.rotation.failover),
-    key!("rotation.max_attempts", settings.rotation.max_attempts),
+    key!(Count, "rotation.max_attempts", settings.rotation.max_attempts),
     key!("rotation.retry_unsafe", settings.rotation.retry_unsafe),
     key!("rotation.on_exhausted", settings.rotation.on_exhausted),
     key!("rotation.max_wait", settings.rotation.max_wait),
+    key!(Positive, "health.rate_limit_cooldown", settings.health.rate_limit_cooldown),
+    key!(Positive, "health.concurrency_cooldown", settings.health.concurrency_cooldown),
+    key!(Positive, "health.membership_cooldown", settings.health.membership_cooldown),
+    key!(Positive, "health.quota_cooldown", settings.health.quota_cooldown),
+    key!(Positive, "health.balance_cooldown", settings.health.balance_cooldown),
+    key!(Positive, "health.model_cooldown", settings.health.model_cooldown),
+    key!(Positive, "health.failing_cooldown", settings.health.failing_cooldown),
+    key!(Positive, "health.max_cooldown", settings.health.max_cooldown),
+    key!(Count, "health.failure_run", settings.health.failure_run),
+    key!(Ratio, "health.failure_rate", settings.health.failure_rate),
+    key!(Positive, "health.failure_window", settings.health.failure_window),
+    key!(Count, "health.failure_sample", settings.health.failure_sample),
+    key!(Positive, "health.probe_timeout", settings.health.probe_timeout),
+    key!(Ratio, "health.quota_low", settings.health.quota_low),
+    key!(Positive, "health.quota_poll", settings.health.quota_poll),
+    key!(Positive, "health.quota_timeout", settings.health.quota_timeout),
+    key!("health.slow_factor", settings.health.slow_factor),
+    key!(Count, "health.outage_run", settings.health.outage_run),
+    key!(Positive, "health.outage_backoff", settings.health.outage_backoff),
+    key!(Positive, "health.outage_max_backoff", settings.health.outage_max_backoff),
+    key!(Ratio, "health.retry_budget", settings.health.retry_budget),
+    key!("health.retry_floor", settings.health.retry_floor),
     key!(Size, "trace.retention", settings.trace.retention),
     key!("trace.required", settings.trace.required),
     key!("client.model", client.model),
@@ -100,14 +122,11 @@ pub(super) const UPSTREAM_KEYS: &[Key<UpstreamRoot>] = &[
     key!("anthropic_base_url", settings.anthropic_base_url),
     key!("kind", settings.kind),
     key!("ca_file", settings.ca_file),
-    key!("connect_timeout", settings.connect_timeout),
-    key!("first_byte_timeout", settings.first_byte_timeout),
-    key!("idle_timeout", settings.idle_timeout),
+    key!(Positive, "connect_timeout", settings.connect_timeout),
+    key!(Positive, "first_byte_timeout", settings.first_byte_timeout),
+    key!(Positive, "idle_timeout", settings.idle_timeout),
     key!("default", default),
 ];
-
-/// Tables that a file may have even though no key of them exists (yet).
-const EMPTY_SECTIONS: &[&str] = &["health"];
 
 /// Whether a key of this full name exists, as `upstream.kimi.kind`.
 pub(super) fn exists(name: &str) -> bool {
@@ -126,7 +145,7 @@ pub(super) fn is_section(name: &str) -> bool {
     let upstream = name.strip_prefix("upstream.").is_some_and(is_upstream_name);
     let of_keys =
         |key: &Key<Root>| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
-    name == "upstream" || upstream || EMPTY_SECTIONS.contains(&name) || KEYS.iter().any(of_keys)
+    name == "upstream" || upstream || KEYS.iter().any(of_keys)
 }
 
 /// Whether an upstream can have this name: it stands in URLs, in names of variables and in keys.
@@ -161,10 +180,7 @@ pub(super) fn unknown_section(name: &str) -> Problem {
             .hint("use letters, digits, `-` and `_`, as in [upstream.kimi]");
     }
     let of_keys = KEYS.iter().filter_map(|key| key.name.split_once('.'));
-    let names = of_keys
-        .map(|(section, _)| section.to_owned())
-        .chain(EMPTY_SECTIONS.iter().map(|name| (*name).to_owned()))
-        .chain(["upstream.kimi".to_owned()]);
+    let names = of_keys.map(|(section, _)| section.to_owned()).chain(["upstream.kimi".to_owned()]);
     match nearest(name, names) {
         Some(near) => {
             Problem::new(format!("unknown table [{name}]")).hint(format!("did you mean [{near}]?"))

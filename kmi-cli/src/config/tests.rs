@@ -159,28 +159,39 @@ fn everything_that_is_wrong_is_told_at_once() {
                 drain_timeout = 30\n[rotation]\nmax_attempts = \"3\"\nmode = \"atuo\"\n\
                 [upstream.kimi]\nbase_url = \"http://api.kimi.com/v1\"\nconnect_timeout = \"0s\"\n\
                 [upstream.work]\nkind = \"openai\"\nanthropic_base_url = \"https://h/v1\"\n\
-                [trace]\nretention = \"0\"\n";
+                [trace]\nretention = \"0\"\n[health]\nfailure_rate = 2\nfailure_run = 0\n\
+                quota_poll = \"0s\"\nmax_cooldown = \"2h\"\nslow_factor = 1.0\n";
     insta::assert_snapshot!(toml(text).problems(&[("KMI_ROTATION_MAX_WAIT", "1y")], ""), @r#"
     HOME/kmi.config.toml:5: `proxy.drain_timeout`: expected a time such as "500ms", "30s", "10m" or "1h", found `30`
       for example proxy.drain_timeout = "30s"
     HOME/kmi.config.toml:8: `rotation.mode`: expected "manual" or "auto", found "atuo"
       for example rotation.mode = "manual"
-    HOME/kmi.config.toml:7: `rotation.max_attempts`: expected a whole number, found "3"
+    HOME/kmi.config.toml:7: `rotation.max_attempts`: expected a whole number from 1, found "3"
       for example rotation.max_attempts = 3
     environment KMI_ROTATION_MAX_WAIT: `rotation.max_wait`: expected a time such as "500ms", "30s", "10m" or "1h", found `1y`
       for example rotation.max_wait = "10s"
+    HOME/kmi.config.toml:19: `health.failure_run`: expected a whole number from 1, found `0`
+      for example health.failure_run = 5
+    HOME/kmi.config.toml:18: `health.failure_rate`: expected a number from 0 to 1, found `2`
+      for example health.failure_rate = 0.5
+    HOME/kmi.config.toml:20: `health.quota_poll`: expected a time such as "500ms", "30s", "10m" or "1h", more than 0, found "0s"
+      for example health.quota_poll = "5m"
     HOME/kmi.config.toml:2: `proxy.listen` is not a loopback address: other machines could use your keys
       listen on 127.0.0.1, or set proxy.allow_remote = true if that is meant
     HOME/kmi.config.toml:3: `proxy.base_path` is not a path such as "/kmi-rotor"
       begin with `/`, do not end with it, and use letters, digits, `-`, `_`, `.` and `~`
     HOME/kmi.config.toml:4: `proxy.max_connections` must be at least 1
       the default is 1024
+    HOME/kmi.config.toml:21: `health.max_cooldown` must be at most 1h
+      only a reset time that the provider names may block a key for longer
+    HOME/kmi.config.toml:22: `health.slow_factor` must be more than 1
+      the default is 4.0
     HOME/kmi.config.toml:16: `trace.retention` must be more than 0
       the default is "1GiB"
+    HOME/kmi.config.toml:11: `upstream.kimi.connect_timeout`: expected a time such as "500ms", "30s", "10m" or "1h", more than 0, found "0s"
+      for example upstream.kimi.connect_timeout = "10s"
     HOME/kmi.config.toml:10: `upstream.kimi.base_url` would send keys in the clear; write https://
       an upstream is https://HOST/PATH, or http:// on this machine only
-    HOME/kmi.config.toml:11: `upstream.kimi.connect_timeout` must be more than 0
-      leave it out for the default
     the upstream `work` has no base_url
       write base_url = "https://…" below [upstream.work], or remove the upstream
     HOME/kmi.config.toml:14: `upstream.work.anthropic_base_url` ends in /v1
@@ -245,9 +256,9 @@ fn keys_of_the_environment_win_over_those_of_the_file() {
     let told: Vec<String> = config
         .env_keys
         .iter()
-        .map(|key| format!("{} {}", key.name, key.key.as_ref().unwrap().masked()))
+        .map(|key| format!("{} {} {:?}", key.name, key.value.as_str(), key.line))
         .collect();
-    assert_eq!(told, ["B sk-…0002", "A sk-…0003"]);
+    assert_eq!(told, ["B sk-file-0002 Some(2)", "A sk-proc-0003 None"]);
     let shown = format!("{config:?}");
     assert!(!shown.contains("sk-file") && !shown.contains("sk-proc"));
 }

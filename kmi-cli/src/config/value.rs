@@ -63,6 +63,22 @@ pub(crate) trait Setting: Sized {
     }
 }
 
+/// Makes a form of writing interchangeable with the type of the field that is written so.
+macro_rules! wraps {
+    ($form:ident, $field:ty) => {
+        impl From<$field> for $form {
+            fn from(value: $field) -> Self {
+                Self(value)
+            }
+        }
+        impl From<$form> for $field {
+            fn from(form: $form) -> Self {
+                form.0
+            }
+        }
+    };
+}
+
 impl Setting for bool {
     fn expected() -> String {
         "true or false".into()
@@ -211,6 +227,54 @@ impl Setting for Duration {
     }
 }
 
+/// A [`Duration`] that is more than nothing: with none at all, waiting would be spinning.
+pub(crate) struct Positive(Duration);
+
+impl Setting for Positive {
+    fn expected() -> String {
+        format!("{}, more than 0", Duration::expected())
+    }
+    fn read(written: &Scalar) -> Option<Self> {
+        Duration::read(written).filter(|duration| !duration.is_zero()).map(Self)
+    }
+    fn show(&self) -> Value {
+        self.0.show()
+    }
+}
+wraps!(Positive, Duration);
+
+/// At least one.
+pub(crate) struct Count(u32);
+
+impl Setting for Count {
+    fn expected() -> String {
+        "a whole number from 1".into()
+    }
+    fn read(written: &Scalar) -> Option<Self> {
+        u32::read(written).filter(|count| *count > 0).map(Self)
+    }
+    fn show(&self) -> Value {
+        self.0.show()
+    }
+}
+wraps!(Count, u32);
+
+/// A part of a whole.
+pub(crate) struct Ratio(f64);
+
+impl Setting for Ratio {
+    fn expected() -> String {
+        "a number from 0 to 1".into()
+    }
+    fn read(written: &Scalar) -> Option<Self> {
+        f64::read(written).filter(|ratio| (0.0..=1.0).contains(ratio)).map(Self)
+    }
+    fn show(&self) -> Value {
+        self.0.show()
+    }
+}
+wraps!(Ratio, f64);
+
 /// Bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Size(pub(crate) u64);
@@ -251,17 +315,7 @@ impl Setting for Size {
     }
 }
 
-impl From<u64> for Size {
-    fn from(bytes: u64) -> Self {
-        Self(bytes)
-    }
-}
-
-impl From<Size> for u64 {
-    fn from(size: Size) -> Self {
-        size.0
-    }
-}
+wraps!(Size, u64);
 
 /// `30s` is 30 and `s`; blanks between them are allowed.
 fn split_unit(text: &str) -> Option<(u64, &str)> {

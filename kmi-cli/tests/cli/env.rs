@@ -60,3 +60,13 @@ fn a_damaged_token_is_refused() {
     hint: restore it from a backup, or remove it and kmi makes a new one: ~/.kmi/state/token
     ");
 }
+
+#[test]
+fn many_that_start_in_a_fresh_home_get_one_token() {
+    let user = User::new();
+    let told: Vec<String> = std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..8).map(|_| scope.spawn(|| user.run("env").told())).collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    assert!(told.iter().all(|run| run.starts_with("0\n") && *run == told[0]), "{told:#?}");
+}

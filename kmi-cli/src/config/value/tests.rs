@@ -68,6 +68,16 @@ fn files_are_typed_and_variables_are_not() {
 }
 
 #[test]
+fn some_numbers_have_limits() {
+    assert!(raw::<Positive>("1ms").is_some() && raw::<Positive>("0s").is_none());
+    assert!(raw::<Count>("1").is_some() && raw::<Count>("0").is_none());
+    for (text, good) in [("0", true), ("0.5", true), ("1", true), ("1.01", false), ("-0.1", false)]
+    {
+        assert_eq!(raw::<Ratio>(text).is_some(), good, "{text}");
+    }
+}
+
+#[test]
 fn addresses_and_words() {
     assert_eq!(raw::<SocketAddr>("localhost:0"), Some(([127, 0, 0, 1], 0).into()));
     assert_eq!(raw::<SocketAddr>("[::1]:80").map(|a| a.to_string()), Some("[::1]:80".into()));
