@@ -75,7 +75,7 @@ impl Cli {
 }
 
 /// The options that every command takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// kmi's home: configuration, keys and state [default: `$KMI_HOME`, else ~/.kmi]
     #[arg(long, value_name = "DIR", global = true, help_heading = "Global options")]

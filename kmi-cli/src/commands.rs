@@ -1,8 +1,16 @@
 //! One module per command; this one finds it.
 
 mod config;
+mod demo;
 mod env;
 mod init;
+mod keys;
+mod rotate;
+mod run;
+mod serve;
+mod status;
+mod trace;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -10,7 +18,6 @@ use crate::{
     args::{Cli, Command, Global},
     config::{Config, Environment, Flag},
     output::Output,
-    report::Failure,
 };
 
 /// What every command gets.
@@ -44,9 +51,20 @@ impl Context<'_> {
 pub(crate) fn run(cli: Cli, env: &Environment, output: &Output) -> anyhow::Result<ExitCode> {
     let context = Context { global: &cli.global, env, output };
     match cli.command {
+        None => status::overview(&context),
+        Some(Command::Auto(args)) => rotate::auto(&context, &args),
         Some(Command::Config { command }) => config::run(&context, command),
+        Some(Command::Demo(args)) => demo::run(&context, &args),
         Some(Command::Env(args)) => env::run(&context, &args),
         Some(Command::Init) => init::run(&context),
-        _ => Err(Failure::new("this command is not wired yet", "see `kmi --help`").into()),
+        Some(Command::Keys { command }) => keys::run(&context, command.as_ref()),
+        Some(Command::Reload) => serve::reload(&context),
+        Some(Command::Rotate(args)) => rotate::rotate(&context, &args),
+        Some(Command::Run(args)) => run::run(&context, &args),
+        Some(Command::Serve(args)) => serve::serve(&context, &args),
+        Some(Command::Status) => status::run(&context),
+        Some(Command::Stop) => serve::stop(&context),
+        Some(Command::Trace(args)) => trace::run(&context, &args),
+        Some(Command::Verify(args)) => verify::run(&context, &args),
     }
 }

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use kmi_proxy::{home::Home, keys::EnvKey, settings::Settings};
 
 pub(crate) use self::{
+    dotenv::value as dotenv_value,
     env::Environment,
     problem::{ConfigError, Problem},
     resolve::Row,

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use kmi_proxy::{
     control::{self, CallError, Problem, Reply, Request, Status},
     engine::Reread,
-    keys::{EnvKey, Variables},
+    keys::Variables,
     ledger::LedgerError,
     rotor::{Rotor, RotorError, Setup},
 };
@@ -87,14 +87,13 @@ pub(crate) fn tell(problems: &[Problem], output: &Output) {
 
 /// What a rotor is made of.
 pub(crate) fn setup(config: &Config, env: &Environment) -> Setup {
-    let env_keys = config.env_keys.iter().cloned().collect::<Vec<EnvKey>>();
     let env = env.clone();
     let dotenv = config.home.env_file();
     let variables: Variables = Arc::new(move |name| {
         let own = env.text(name).map(|value| Zeroizing::new(value.to_owned()));
         own.or_else(|| crate::config::dotenv_value(&dotenv, name))
     });
-    Setup { settings: config.settings.clone(), env_keys, variables }
+    Setup { settings: config.settings.clone(), env_keys: config.env_keys.clone(), variables }
 }
 
 /// Reads the configuration again, as at the start, for a reload.

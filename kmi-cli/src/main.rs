@@ -5,6 +5,7 @@ mod args;
 mod client_env;
 mod commands;
 mod config;
+mod desk;
 mod output;
 mod report;
 

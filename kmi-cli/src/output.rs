@@ -5,12 +5,16 @@ use std::{
     io::{self, IsTerminal as _, Write as _},
 };
 
+use kmi_tui::paint::Paint;
 use serde::Serialize;
 
 use crate::{
     args::{ColorChoice, Global},
     config::Environment,
 };
+
+/// The width of data that goes into a file or a pipe.
+const NO_TERMINAL: u16 = 100;
 
 /// How to talk to the user.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +58,23 @@ impl Output {
     /// Whether data on stdout may have colour.
     pub(crate) fn color_data(&self) -> bool {
         self.color(io::stdout().is_terminal())
+    }
+
+    /// How colours are written on stdout.
+    pub(crate) fn paint(&self) -> Paint {
+        Paint { colors: self.color_data() }
+    }
+
+    /// How wide data on stdout may be, in columns.
+    #[expect(clippy::unused_self, reason = "printing is a matter of an Output only")]
+    pub(crate) fn width(&self) -> u16 {
+        let size = rustix::termios::tcgetwinsize(io::stdout());
+        size.map(|size| size.ws_col).ok().filter(|columns| *columns > 0).unwrap_or(NO_TERMINAL)
+    }
+
+    /// Whether a progress bar is wanted: on a terminal, unless silenced.
+    pub(crate) fn progress(&self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
     }
 
     fn color(&self, terminal: bool) -> bool {

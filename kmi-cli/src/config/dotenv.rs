@@ -41,6 +41,12 @@ pub(super) fn read(path: &Path, warnings: &mut Vec<Problem>) -> Result<Vec<Varia
     Ok(variables)
 }
 
+/// One variable of a `.env` file, for `api_key_env`.
+pub(crate) fn value(path: &Path, name: &str) -> Option<Zeroizing<String>> {
+    let variables = read(path, &mut Vec::new()).ok()?;
+    variables.into_iter().rfind(|variable| variable.name == name)?.value
+}
+
 fn content(path: &Path) -> Result<Option<(Zeroizing<String>, u32)>, ConfigError> {
     let broken = |why: &str| {
         ConfigError::from(

@@ -28,6 +28,7 @@ const ALIASES: &[(&str, &str)] = &[("KMI_AUTHS_DIR", "keys.dir")];
 const BASE_URL_ALIAS: &str = "KMI_UPSTREAM_BASE_URL";
 
 /// The variables of the process as they were at the start; the only place that reads them.
+#[derive(Clone)]
 pub(crate) struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {

@@ -119,7 +119,9 @@ impl Attempt {
     fn report(&mut self, verdict: &Verdict) {
         self.reported = true;
         let (now, latency) = (Timestamp::now(), self.chosen.elapsed());
-        let seen = Seen { verdict, model: self.facts.model.as_deref(), latency };
+        let usage = self.seen.usage.unwrap_or_default();
+        let tokens = usage.prompt.unwrap_or(0).saturating_add(usage.completion.unwrap_or(0));
+        let seen = Seen { verdict, model: self.facts.model.as_deref(), latency, tokens };
         self.pool.observe(&self.picked, &seen, now);
         self.sink.push(Record::Attempt(self.line(verdict, latency, now)));
     }

@@ -217,6 +217,8 @@ pub struct Seen<'a> {
     pub model: Option<&'a str>,
     /// From the choice to the end.
     pub latency: Duration,
+    /// Prompt and completion tokens, as far as the upstream counted them.
+    pub tokens: u64,
 }
 
 /// The keys that a request has tried, in the epoch in which it tried them.
