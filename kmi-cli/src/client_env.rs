@@ -13,7 +13,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use kmi_proxy::home::Token;
 
-pub(crate) use self::{client::model_name, launch::launch};
+pub(crate) use self::{
+    client::{goes_past, model_name},
+    launch::launch,
+};
 use crate::{args::Shell, config::Environment};
 
 /// What clients are told.

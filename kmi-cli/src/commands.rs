@@ -28,7 +28,7 @@ pub(crate) struct Context<'a> {
     /// The environment.
     pub(crate) env: &'a Environment,
     /// How to talk to the user.
-    pub(crate) output: &'a Output,
+    pub(crate) output: Output,
 }
 
 impl Context<'_> {
@@ -48,7 +48,7 @@ impl Context<'_> {
 }
 
 /// Runs a command to its exit code.
-pub(crate) fn run(cli: Cli, env: &Environment, output: &Output) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(cli: Cli, env: &Environment, output: Output) -> anyhow::Result<ExitCode> {
     let context = Context { global: &cli.global, env, output };
     match cli.command {
         None => status::overview(&context),

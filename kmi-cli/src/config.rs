@@ -128,7 +128,8 @@ pub(crate) fn locate_home(option: Option<&Path>, env: &Environment) -> Result<Ho
 /// The configuration file: the named one, else the one in the home, if any.
 fn locate_file(option: Option<&Path>, home: &Home) -> Result<Option<PathBuf>, ConfigError> {
     if let Some(path) = option {
-        return Ok(Some(path.to_owned()));
+        // Absolute, so that a reload finds it from wherever the proxy then stands.
+        return Ok(Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned())));
     }
     let [toml, json] = [home.config_toml(), home.config_json()];
     match (toml.exists(), json.exists()) {
@@ -180,10 +181,7 @@ pub(crate) fn unused_here(config: &Config, current_dir: &Path) -> Option<String>
     if same(config.home.root()) {
         return None;
     }
-    let used_file = config.file.as_deref().and_then(Path::parent).is_some_and(|dir| {
-        // A bare file name has the empty path as its parent.
-        dir.as_os_str().is_empty() || same(dir)
-    });
+    let used_file = config.file.as_deref().and_then(Path::parent).is_some_and(same);
     let used_keys = config.home.auths_dir().parent().is_some_and(same);
     let found: Vec<&str> = [("_auths", used_keys), (".env", false), ("kmi.config.toml", used_file)]
         .into_iter()

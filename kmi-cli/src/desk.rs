@@ -79,7 +79,7 @@ pub(crate) fn unexpected(reply: &Reply) -> anyhow::Error {
 }
 
 /// Says what is wrong with key files.
-pub(crate) fn tell(problems: &[Problem], output: &Output) {
+pub(crate) fn tell(problems: &[Problem], output: Output) {
     for problem in problems {
         output.warning(&problem.message, &problem.hint);
     }

@@ -17,8 +17,8 @@ fn main() -> ExitCode {
     let env = Environment::from_process();
     let cli = match Cli::parse_from(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(error) => return report::usage(error, &Output::plain(&env)),
+        Err(error) => return report::usage(error, Output::plain(&env)),
     };
     let output = Output::new(&cli.global, &env);
-    commands::run(cli, &env, &output).unwrap_or_else(|error| report::failure(&error, &output))
+    commands::run(cli, &env, output).unwrap_or_else(|error| report::failure(&error, output))
 }

@@ -27,6 +27,7 @@ pub(crate) struct Output {
     colorful: bool,
 }
 
+#[expect(clippy::unused_self, reason = "who has no Output does not print")]
 impl Output {
     /// As the global options and the environment wish.
     pub(crate) fn new(global: &Global, env: &Environment) -> Self {
@@ -46,38 +47,37 @@ impl Output {
     }
 
     /// Whether data is wanted as JSON.
-    pub(crate) fn json(&self) -> bool {
+    pub(crate) fn json(self) -> bool {
         self.json
     }
 
     /// How many times `-v` was given.
-    pub(crate) fn verbosity(&self) -> u8 {
+    pub(crate) fn verbosity(self) -> u8 {
         self.verbose
     }
 
     /// Whether data on stdout may have colour.
-    pub(crate) fn color_data(&self) -> bool {
+    pub(crate) fn color_data(self) -> bool {
         self.color(io::stdout().is_terminal())
     }
 
     /// How colours are written on stdout.
-    pub(crate) fn paint(&self) -> Paint {
+    pub(crate) fn paint(self) -> Paint {
         Paint { colors: self.color_data() }
     }
 
     /// How wide data on stdout may be, in columns.
-    #[expect(clippy::unused_self, reason = "printing is a matter of an Output only")]
-    pub(crate) fn width(&self) -> u16 {
+    pub(crate) fn width(self) -> u16 {
         let size = rustix::termios::tcgetwinsize(io::stdout());
         size.map(|size| size.ws_col).ok().filter(|columns| *columns > 0).unwrap_or(NO_TERMINAL)
     }
 
     /// Whether a progress bar is wanted: on a terminal, unless silenced.
-    pub(crate) fn progress(&self) -> bool {
+    pub(crate) fn progress(self) -> bool {
         !self.quiet && io::stderr().is_terminal()
     }
 
-    fn color(&self, terminal: bool) -> bool {
+    fn color(self, terminal: bool) -> bool {
         match self.color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
@@ -86,47 +86,47 @@ impl Output {
     }
 
     /// What was asked for; ends the line.
-    pub(crate) fn data(&self, text: impl Display) -> io::Result<()> {
+    pub(crate) fn data(self, text: impl Display) -> io::Result<()> {
         let mut out = io::stdout().lock();
         writeln!(out, "{text}")?;
         out.flush()
     }
 
     /// What was asked for, byte for byte.
-    pub(crate) fn raw(&self, text: &str) -> io::Result<()> {
+    pub(crate) fn raw(self, text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes())?;
         out.flush()
     }
 
     /// What was asked for, as indented JSON.
-    pub(crate) fn data_json(&self, value: &impl Serialize) -> io::Result<()> {
+    pub(crate) fn data_json(self, value: &impl Serialize) -> io::Result<()> {
         self.data(serde_json::to_string_pretty(value).map_err(io::Error::other)?)
     }
 
     /// Something worth knowing; `-q` silences it.
-    pub(crate) fn note(&self, text: impl Display) {
+    pub(crate) fn note(self, text: impl Display) {
         if !self.quiet {
             self.stderr(&text);
         }
     }
 
     /// Something for those who asked for more with `-v`.
-    pub(crate) fn detail(&self, text: impl Display) {
+    pub(crate) fn detail(self, text: impl Display) {
         if self.verbose > 0 {
             self.stderr(&text);
         }
     }
 
     /// What may be done now; `-q` silences it.
-    pub(crate) fn hint(&self, text: impl Display) {
+    pub(crate) fn hint(self, text: impl Display) {
         if !self.quiet {
             self.labelled("hint", "36", &text);
         }
     }
 
     /// Something odd and what to do about it; `-q` silences it.
-    pub(crate) fn warning(&self, what: impl Display, remedy: impl Display) {
+    pub(crate) fn warning(self, what: impl Display, remedy: impl Display) {
         if !self.quiet {
             self.labelled("warning", "33", &what);
             self.labelled("hint", "36", &remedy);
@@ -134,12 +134,12 @@ impl Output {
     }
 
     /// What went wrong and what to do about it; nothing silences it.
-    pub(crate) fn error(&self, what: impl Display, remedy: impl Display) {
+    pub(crate) fn error(self, what: impl Display, remedy: impl Display) {
         self.labelled("error", "31", &what);
         self.labelled("hint", "36", &remedy);
     }
 
-    fn labelled(&self, label: &str, color: &str, text: &dyn Display) {
+    fn labelled(self, label: &str, color: &str, text: &dyn Display) {
         if self.color(io::stderr().is_terminal()) {
             self.stderr(&format_args!("\u{1b}[1;{color}m{label}:\u{1b}[0m {text}"));
         } else {
@@ -148,8 +148,7 @@ impl Output {
     }
 
     /// A stderr that nobody reads any more is no reason to stop.
-    #[expect(clippy::unused_self, reason = "printing is a matter of an Output only")]
-    fn stderr(&self, text: &dyn Display) {
+    fn stderr(self, text: &dyn Display) {
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
 }

@@ -42,7 +42,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// Prints why a command line leads to no command, or the help that was asked for.
-pub(crate) fn usage(error: UsageError, output: &Output) -> ExitCode {
+pub(crate) fn usage(error: UsageError, output: Output) -> ExitCode {
     match error {
         UsageError::Info(text) => match output.raw(&text) {
             Ok(()) => ExitCode::SUCCESS,
@@ -56,7 +56,7 @@ pub(crate) fn usage(error: UsageError, output: &Output) -> ExitCode {
 }
 
 /// Prints an error with its hint and gives its exit code.
-pub(crate) fn failure(error: &anyhow::Error, output: &Output) -> ExitCode {
+pub(crate) fn failure(error: &anyhow::Error, output: Output) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
     }

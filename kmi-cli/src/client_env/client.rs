@@ -34,20 +34,28 @@ pub(crate) fn model_name(
         return None;
     }
     let configured = command.is_some_and(|command| {
-        is_kimi_cli(command, env) && (names_a_model(command) || has_default_model(env))
+        who(command, env) == Some(Maker::KimiCli)
+            && (names_a_model(command) || has_default_model(env))
     });
     (!configured).then(|| settings.model.clone())
 }
 
-fn is_kimi_cli(command: &[OsString], env: &Environment) -> bool {
-    let Some(program) = command.first().map(Path::new) else { return false };
-    match program.file_name().and_then(OsStr::to_str) {
-        Some("kimi-cli") => true,
-        Some("kimi") => match find(program, env).as_deref().and_then(maker) {
-            Some(maker) => maker == Maker::KimiCli,
-            None => !home(env, "KIMI_CODE_HOME", ".kimi-code").is_some_and(|dir| dir.is_dir()),
-        },
-        _ => false,
+/// Whether the program will go past the proxy whatever it is told: Kimi Code prefers a model that
+/// is named on its own command line, and with it the provider of its own configuration.
+pub(crate) fn goes_past(command: &[OsString], env: &Environment) -> bool {
+    names_a_model(command) && who(command, env) == Some(Maker::KimiCode)
+}
+
+/// Whose program a command starts; `None` for everything that is not called like Kimi's.
+fn who(command: &[OsString], env: &Environment) -> Option<Maker> {
+    let program = Path::new(command.first()?);
+    match program.file_name().and_then(OsStr::to_str)? {
+        "kimi-cli" => Some(Maker::KimiCli),
+        "kimi" => find(program, env).as_deref().and_then(maker).or_else(|| {
+            let code = home(env, "KIMI_CODE_HOME", ".kimi-code").is_some_and(|dir| dir.is_dir());
+            Some(if code { Maker::KimiCode } else { Maker::KimiCli })
+        }),
+        _ => None,
     }
 }
 
@@ -205,6 +213,18 @@ mod tests {
             machine.file("bin/kimi", content);
             assert!(machine.model("kimi").is_some(), "{content:?}");
         }
+    }
+
+    #[test]
+    fn kimi_code_with_a_model_of_its_own_goes_past() {
+        let machine = Machine::new();
+        let past = |command: &str| {
+            let command: Vec<OsString> = command.split(' ').map(Into::into).collect();
+            goes_past(&command, &machine.env(&[]))
+        };
+        machine.file("bin/kimi", b"#!/usr/bin/env node\n");
+        assert!(past("kimi -m work") && past("kimi --model=work"));
+        assert!(!past("kimi -p hi") && !past("claude -m work") && !past("kimi-cli -m work"));
     }
 
     #[test]

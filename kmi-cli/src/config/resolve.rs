@@ -14,7 +14,7 @@ use super::{
 
 /// CONTRACT section 5: every block ends by itself within this time, unless the provider names a
 /// later one.
-const MAX_COOLDOWN: Duration = Duration::from_secs(3600);
+const MAX_COOLDOWN: Duration = Duration::from_hours(1);
 
 /// A setting for people: what `kmi config show` prints.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +38,7 @@ pub(super) fn resolve(layers: &Layers, problems: &mut Vec<Problem>) -> (Root, Ve
             problems.push(wrong_value(key.name, &wrong, &example).at(&written.origin));
         }
     }
-    check_root(&mut root, layers, problems);
+    check_root(&root, layers, problems);
     let upstreams: Vec<UpstreamRoot> = layers
         .upstreams
         .iter()
@@ -92,7 +92,7 @@ fn wrong_value(key: &str, wrong: &str, example: &Value) -> Problem {
     if example.is_null() { problem } else { problem.hint(format!("for example {key} = {example}")) }
 }
 
-fn check_root(root: &mut Root, layers: &Layers, problems: &mut Vec<Problem>) {
+fn check_root(root: &Root, layers: &Layers, problems: &mut Vec<Problem>) {
     let mut wrong = |key: &str, message: &str, hint: &str| {
         let origin = layers.origin(key);
         problems.push(Problem::new(format!("`{key}` {message}")).at(&origin).hint(hint));

@@ -242,10 +242,8 @@ fn options_are_checked_like_everything() {
     command line --listen: `proxy.listen` is not a loopback address: other machines could use your keys
       listen on 127.0.0.1, or set proxy.allow_remote = true if that is meant
     ");
-    insta::assert_snapshot!(place.problems(&[], "--config none.toml"), @"
-    cannot read none.toml: No such file or directory (os error 2)
-      name a readable UTF-8 text file with `--config FILE`
-    ");
+    let missing = place.problems(&[], "--config none.toml");
+    assert!(missing.starts_with("cannot read /") && missing.contains("/none.toml: "), "{missing}");
 }
 
 #[test]

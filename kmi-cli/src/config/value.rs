@@ -211,7 +211,7 @@ impl Setting for Duration {
             _ => None,
         }
         // Longer than this no timer may run, and adding it to a clock must not overflow.
-        .filter(|duration| *duration <= Self::from_secs(366 * 86_400))
+        .filter(|duration| *duration <= Self::from_hours(366 * 24))
     }
     fn show(&self) -> Value {
         let (seconds, millis) = (self.as_secs(), self.subsec_millis());
@@ -306,7 +306,7 @@ impl Setting for Size {
         number.checked_mul(factor).map(Self)
     }
     fn show(&self) -> Value {
-        let fits = |(_, factor): &&(&str, u64)| self.0 > 0 && self.0 % factor == 0;
+        let fits = |(_, factor): &&(&str, u64)| self.0 > 0 && self.0.is_multiple_of(*factor);
         match SIZE_UNITS.iter().find(fits) {
             Some((name, factor)) => format!("{}{name}", self.0 / factor),
             None => format!("{}B", self.0),
