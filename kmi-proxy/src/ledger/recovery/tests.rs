@@ -57,7 +57,10 @@ fn restart(dir: &Path) -> (Recovered, Vec<Gap>) {
     (recovered, gaps)
 }
 
-fn runs(gaps: &[Gap]) -> Vec<(u64, u64, u64, Option<Vec<usize>>, &str)> {
+/// Epoch, first turn, last turn, slots, reason.
+type Run<'g> = (u64, u64, u64, Option<Vec<usize>>, &'g str);
+
+fn runs(gaps: &[Gap]) -> Vec<Run<'_>> {
     gaps.iter()
         .map(|gap| (gap.epoch, gap.from_turn, gap.to_turn, gap.slots.clone(), &*gap.reason))
         .collect()
