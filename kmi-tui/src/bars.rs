@@ -34,6 +34,7 @@ pub fn shares(shares: &[ShareReport], width: u16, paint: Paint) -> String {
         ]);
     }
     right(&mut table, &[2, 3, 4]);
+    apart(&mut table);
     trimmed(&table)
 }
 
@@ -52,6 +53,13 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
         return text.to_owned();
     }
     text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Sets columns apart by two blanks, with none before the first.
+pub(crate) fn apart(table: &mut comfy_table::Table) {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
 }
 
 /// Aligns columns of numbers.
@@ -76,7 +84,12 @@ mod tests {
     fn shares_are_bars() {
         let all =
             [share("work", 40, 40.0), share("home\u{1b}[31m", 37, 40.0), share("new", 0, 0.0)];
-        insta::assert_snapshot!(shares(&all, 80, Paint::default()), @"");
+        insta::assert_snapshot!(shares(&all, 80, Paint::default()), @r#"
+        key             share                           turns  expected  tokens
+        work            ██████████████████████████████     40      40.0     49k
+        home\u{1b}[31m  ███████████████████████████▊       37      40.0     45k
+        new                                                 0       0.0       0
+        "#);
         assert_eq!(shares(&[], 80, Paint::default()), "no turns yet");
     }
 

@@ -36,7 +36,7 @@ pub fn ago(then: Timestamp, now: Timestamp) -> String {
 pub fn seconds(ms: u64) -> String {
     let tenths = ms.saturating_add(50) / 100;
     match ms {
-        0..100 => format!("{}ms", ms),
+        0..100 => format!("{ms}ms"),
         100..9_950 => format!("{}.{}s", tenths / 10, tenths % 10),
         _ => format!("{}s", ms.saturating_add(500) / 1_000),
     }

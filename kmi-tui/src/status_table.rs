@@ -1,6 +1,6 @@
 //! The keys and how they fare: what `kmi` and `kmi status` print.
 
-use comfy_table::Cell;
+use comfy_table::{Cell, ColumnConstraint, Table};
 use jiff::{SignedDuration, Timestamp};
 use kmi_core::{
     display::visible,
@@ -49,7 +49,8 @@ fn heading(snapshot: &Snapshot, width: u16, paint: Paint) -> String {
         let pid = proxy.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
         let up = proxy.uptime_s.and_then(|s| i64::try_from(s).ok()).map(SignedDuration::from_secs);
         let up = up.map(|up| format!(", up {}", duration(up))).unwrap_or_default();
-        wrap(&format!("proxy  {}{pid}{up}", visible(url)), width, "       ").replacen(' ', "  ", 1)
+        let text = format!("{}{pid}{up}", visible(url));
+        format!("proxy  {}", wrap(&text, width.saturating_sub(7), "       "))
     } else {
         format!("proxy  {}", paint.text(Tone::Warn, "not running (start it with `kmi serve`)"))
     });
@@ -70,13 +71,13 @@ fn keys_table(
     paint: Paint,
 ) -> String {
     let mut table = paint.table(width);
-    let header = ["label", "key", "state", "used", "reqs", "errs", "now", "p50/p95", "quota"];
+    let header = ["label", "key", "state", "used", "reqs", "errs", "busy", "p50/p95", "quota"];
     table.set_header(header.map(|it| cell(Tone::Dim, it)));
     let active = snapshot.active_key.as_deref().filter(|_| snapshot.mode == Mode::Manual);
     for key in keys {
         let mark = if active == Some(&*key.label) { "* " } else { "" };
         table.add_row([
-            cell(Tone::Plain, cut(&format!("{mark}{}", visible(&key.label)), 16)),
+            cell(Tone::Plain, cut(&format!("{mark}{}", visible(&key.label)), 15)),
             cell(Tone::Dim, visible(&key.masked)),
             state(key, now),
             cell(Tone::Plain, key.last_used.map(|used| ago(used, now)).unwrap_or_default()),
@@ -91,7 +92,23 @@ fn keys_table(
     for column in table.column_iter_mut() {
         column.set_padding((0, 1));
     }
+    // The reasons are one word each and are not to be broken; in a narrow place the numbers go.
+    constrain(&mut table, &[2], ColumnConstraint::ContentWidth);
+    if width < 78 {
+        constrain(&mut table, &[6, 7], ColumnConstraint::Hidden);
+    }
+    if width < 60 {
+        constrain(&mut table, &[3, 4, 5], ColumnConstraint::Hidden);
+    }
     trimmed(&table)
+}
+
+fn constrain(table: &mut Table, columns: &[usize], constraint: ColumnConstraint) {
+    for column in columns {
+        if let Some(column) = table.column_mut(*column) {
+            column.set_constraint(constraint);
+        }
+    }
 }
 
 /// The state and for how long it lasts; below, why.
@@ -106,7 +123,7 @@ fn state(key: &KeyRow, now: Timestamp) -> Cell {
     if let Some(until) = key.until {
         text = format!("{text} {}", countdown(until, now));
     } else if key.state == KeyState::Blocked && key.reason.is_some_and(Reason::needs_the_user) {
-        text.push_str(", your turn");
+        text.push_str(", needs you");
     }
     if let Some(reason) = key.reason {
         text = format!("{text}\n{}", reason.as_str());
@@ -133,7 +150,7 @@ fn quota(quota: &QuotaRow) -> Cell {
         // Rounded down: 0.4 % left is not 1 %.
         return cell(tone, format!("{:.0}%", (left * 100.0).floor()));
     }
-    let currency = quota.currency.as_deref().map(|it| format!(" {}", visible(it)));
+    let currency = quota.currency.as_deref().map(|it| format!("\n{}", visible(it)));
     let balance = quota.balance.map(|it| format!("{it:.2}{}", currency.unwrap_or_default()));
     cell(Tone::Plain, balance.unwrap_or_default())
 }
@@ -213,7 +230,21 @@ mod tests {
     fn the_table_fits_80_columns() {
         let text = status_table(&snapshot(), at(0), 80, Paint::default());
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r#"
+        mode   manual, active key work
+        proxy  http://127.0.0.1:54123/kmi-rotor/v1, pid 4242, up 3h03m
+
+        label           key      state               used reqs errs busy  p50/p95 quota
+        * work          sk-…a1b2 healthy               3m  12k   12    3 1.2s/88s   73%
+        a-label-that-i… sk-…a1b2 warn                  3m  12k   12    3 1.2s/88s   73%
+                                 quota_low
+        home            sk-…a1b2 blocked 4m12s         3m  12k   12    3 1.2s/88s   73%
+                                 concurrency_limited
+        old\u{1b}[2J    sk-…a1b2 blocked, needs you    3m  12k   12    3 1.2s/88s   73%
+                                 auth_failed
+        spare           sk-…a1b2 disabled                    0    0    0          12.50
+                                                                                    CNY
+        "#);
     }
 
     #[test]
@@ -224,7 +255,20 @@ mod tests {
         snapshot.fleet = FleetRow { state: "degraded".into(), nodes: 3, ..FleetRow::default() };
         snapshot.keys.truncate(2);
         snapshot.keys[1].upstream = "open".into();
-        insta::assert_snapshot!(status_table(&snapshot, at(0), 80, Paint::default()), @"");
+        insta::assert_snapshot!(status_table(&snapshot, at(0), 80, Paint::default()), @r#"
+        mode   auto (round-robin)
+        proxy  not running (start it with `kmi serve`)
+        fleet  degraded, 3 nodes
+
+        kimi
+        label key      state   used reqs errs busy  p50/p95 quota
+        work  sk-…a1b2 healthy   3m  12k   12    3 1.2s/88s   73%
+
+        open
+        label           key      state     used reqs errs busy  p50/p95 quota
+        a-label-that-i… sk-…a1b2 warn        3m  12k   12    3 1.2s/88s   73%
+                                 quota_low
+        "#);
     }
 
     #[test]
@@ -239,7 +283,24 @@ mod tests {
     fn colours_do_not_change_the_text() {
         let painted = status_table(&snapshot(), at(0), 80, Paint { colors: true });
         assert!(painted.contains("\u{1b}["));
-        let narrow = status_table(&snapshot(), at(0), 40, Paint::default());
-        assert!(narrow.contains("sk-"), "{narrow}");
+        let plain = status_table(&snapshot(), at(0), 80, Paint::default());
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&without_colours(&painted)), words(&plain));
+    }
+
+    fn without_colours(text: &str) -> String {
+        let mut parts = text.split('\u{1b}');
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |out, part| out + part.split_once('m').map_or("", |(_, rest)| rest))
+    }
+
+    #[test]
+    fn narrow_places_show_less() {
+        for width in 48..130 {
+            let text = status_table(&snapshot(), at(0), width, Paint::default());
+            let fits = |line: &str| line.chars().count() <= usize::from(width);
+            assert!(text.lines().all(fits), "{width}:\n{text}");
+            assert!(text.contains("concurrency_limited"), "{width}:\n{text}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use comfy_table::{ColumnConstraint, Row, Width};
 use kmi_core::{display::visible, outcome::Fault, trace::Attempt};
 
 use crate::{
-    bars::{cut, right},
+    bars::right,
     paint::{Paint, Tone, cell, trimmed},
     quantity::{count, seconds},
 };
@@ -19,14 +19,14 @@ pub struct TraceLayout {
 /// A column: its name, its width without the blank after it, and whether it holds numbers.
 type Column = (&'static str, u16, bool);
 
-const ALWAYS: [Column; 9] = [
+const ALWAYS: [Column; 8] = [
     ("time", 8, false),
-    ("turn", 6, true),
-    ("key", 12, false),
+    ("turn", 7, true),
+    ("key", 10, false),
     ("try", 3, true),
     ("path", 0, false),
-    ("outcome", 17, false),
-    ("code", 4, true),
+    // Wide enough for `upstream_error 503`; what is longer names its status itself.
+    ("outcome", 18, false),
     ("ttfb/all", 9, true),
     ("tok", 4, true),
 ];
@@ -47,23 +47,26 @@ impl TraceLayout {
     }
 
     /// The line of column names.
-    pub fn header(&self) -> String {
+    pub fn header(self) -> String {
         let extra = self.extra();
         let names = ALWAYS.iter().chain(&extra).map(|(name, _, _)| cell(Tone::Dim, *name));
         self.line(names.collect(), &extra)
     }
 
     /// The line of an attempt. `masked` is the key as it may be shown, where it is at hand.
-    pub fn row(&self, attempt: &Attempt, masked: Option<&str>) -> String {
+    pub fn row(self, attempt: &Attempt, masked: Option<&str>) -> String {
         let extra = self.extra();
-        let path = format!("{} {}", visible(&attempt.method), visible(&attempt.path));
-        let room = usize::from(self.path_width(&extra));
+        let path = path(attempt, usize::from(self.path_width(&extra)));
         let turn = attempt.turn.map_or_else(|| "-".to_owned(), |turn| turn.to_string());
         let tone = match attempt.outcome.fault() {
             None => Tone::Good,
             Some(Fault::Client | Fault::Ours) => Tone::Dim,
             Some(Fault::Key) => Tone::Warn,
             Some(Fault::Upstream) => Tone::Bad,
+        };
+        let outcome = match attempt.status {
+            Some(status) => format!("{} {status}", attempt.outcome.as_str()),
+            None => attempt.outcome.as_str().to_owned(),
         };
         let ttfb = attempt.ttfb_ms.map_or_else(|| "-".to_owned(), seconds);
         let tokens = [attempt.prompt_tokens, attempt.completion_tokens];
@@ -75,9 +78,8 @@ impl TraceLayout {
             cell(Tone::Plain, turn),
             cell(Tone::Strong, visible(&attempt.label)),
             cell(Tone::Warn, retry),
-            cell(Tone::Plain, tail(&path, room)),
-            cell(tone, attempt.outcome.as_str()),
-            cell(tone, attempt.status.map(|status| status.to_string()).unwrap_or_default()),
+            cell(Tone::Plain, path),
+            cell(tone, outcome),
             cell(Tone::Plain, format!("{ttfb}/{}", seconds(attempt.latency_ms))),
             cell(Tone::Plain, if known { count(tokens) } else { String::new() }),
         ];
@@ -92,8 +94,8 @@ impl TraceLayout {
         self.line(cells, &extra)
     }
 
-    fn extra(&self) -> Vec<Column> {
-        let mut room = self.width.saturating_sub(86);
+    fn extra(self) -> Vec<Column> {
+        let mut room = self.width.saturating_sub(88);
         let mut extra = Vec::new();
         for column in [MASKED, MODEL, REQUEST] {
             let Some(left) = room.checked_sub(column.1 + 1) else { break };
@@ -104,12 +106,12 @@ impl TraceLayout {
         extra
     }
 
-    fn path_width(&self, extra: &[Column]) -> u16 {
+    fn path_width(self, extra: &[Column]) -> u16 {
         let taken: u16 = ALWAYS.iter().chain(extra).map(|(_, width, _)| width + 1).sum();
         self.width.saturating_sub(taken).max(LEAST_PATH)
     }
 
-    fn line(&self, cells: Vec<comfy_table::Cell>, extra: &[Column]) -> String {
+    fn line(self, cells: Vec<comfy_table::Cell>, extra: &[Column]) -> String {
         let path = self.path_width(extra);
         let mut table = self.paint.table(self.width.max(1));
         let mut row = Row::from(cells);
@@ -128,18 +130,20 @@ impl TraceLayout {
     }
 }
 
-/// The last characters of a text, which tell more of a path than the first.
-fn tail(text: &str, most: usize) -> String {
-    let chars = text.chars().count();
-    if chars <= most {
-        return text.to_owned();
+/// Method and path where there is room for both; else the path's end, which tells more than its
+/// start.
+fn path(attempt: &Attempt, room: usize) -> String {
+    let path = visible(&attempt.path);
+    let both = format!("{} {path}", visible(&attempt.method));
+    let chars = path.chars().count();
+    if both.chars().count() <= room {
+        both
+    } else if chars <= room {
+        path.into_owned()
+    } else {
+        let skip = chars + 1 - room.max(1);
+        std::iter::once('…').chain(path.chars().skip(skip)).collect()
     }
-    let Some((method, path)) = text.split_once(' ') else { return cut(text, most) };
-    let Some(room) = most.checked_sub(method.chars().count() + 2).filter(|room| *room > 0) else {
-        return cut(text, most);
-    };
-    let skip = path.chars().count().saturating_sub(room);
-    format!("{method} …{}", path.chars().skip(skip).collect::<String>())
 }
 
 #[cfg(test)]
@@ -214,12 +218,22 @@ mod tests {
 
     #[test]
     fn rows_fit_80_columns() {
-        insta::assert_snapshot!(lines(80), @"");
+        insta::assert_snapshot!(lines(80), @r#"
+        time        turn key        try path          outcome             ttfb/all  tok
+        11:06:40      17 work           …/completions ok 200              0.8s/12s  12k
+        11:06:40 1234567 a-label-t…   2 …s/\u{1b}]0;x upstream_protocol      -/12s
+        11:06:40       - work           …/completions rate_limited 200    0.8s/12s  12k
+        "#);
     }
 
     #[test]
     fn wider_places_show_more() {
-        insta::assert_snapshot!(lines(150), @"");
+        insta::assert_snapshot!(lines(150), @r#"
+        time        turn key        try path                                     outcome             ttfb/all  tok masked   model              request
+        11:06:40      17 work           POST /v1/chat/completions                ok 200              0.8s/12s  12k sk-…a1b2 kimi-for-coding    r-0123456789ab
+        11:06:40 1234567 a-label-t…   2 POST /files/\u{1b}]0;x                   upstream_protocol      -/12s      sk-…a1b2                    r-0123456789ab
+        11:06:40       - work           POST /v1/chat/completions                rate_limited 200    0.8s/12s  12k sk-…a1b2 kimi-for-coding    r-0123456789ab
+        "#);
         for width in 80..180 {
             lines(width);
         }
@@ -227,8 +241,8 @@ mod tests {
 
     #[test]
     fn a_path_keeps_its_end() {
-        assert_eq!(tail("POST /v1/chat/completions", 17), "POST …completions");
-        assert_eq!(tail("POST /v1/chat/completions", 4), "POS…");
-        assert_eq!(tail("GET /", 9), "GET /");
+        let at = |room| path(&attempt(None, Outcome::Ok), room);
+        assert_eq!([at(25), at(20)], ["POST /v1/chat/completions", "/v1/chat/completions"]);
+        assert_eq!([at(12), at(1), at(0)], ["…completions", "…", "…"]);
     }
 }

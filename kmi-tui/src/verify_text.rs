@@ -7,7 +7,7 @@ use kmi_stats::{
 };
 
 use crate::{
-    bars::{right, shares},
+    bars::{apart, right, shares},
     paint::{Paint, Tone, cell, trimmed, wrap},
     quantity::percent,
 };
@@ -20,6 +20,7 @@ pub fn verify_text(report: &Report, width: u16, paint: Paint) -> String {
     let mut parts = vec![verdict(report, width, paint)];
     parts.extend(findings(report, width));
     parts.push(numbers(report, width, paint));
+    parts.extend(upstreams(report, width, paint));
     parts.push(shares(&report.all.shares, width, paint));
     parts.push(chi_square(&report.all, width));
     parts.extend(gaps(&report.all, width));
@@ -27,13 +28,17 @@ pub fn verify_text(report: &Report, width: u16, paint: Paint) -> String {
     parts.join("\n\n")
 }
 
-fn verdict(report: &Report, width: u16, paint: Paint) -> String {
-    let (word, tone) = match report.all.verdict {
+fn word(verdict: Verdict) -> (&'static str, Tone) {
+    match verdict {
         Verdict::Incomplete => ("incomplete", Tone::Warn),
         Verdict::InsufficientData => ("insufficient data", Tone::Warn),
         Verdict::Verified => ("verified", Tone::Good),
         Verdict::Violated => ("violated", Tone::Bad),
-    };
+    }
+}
+
+fn verdict(report: &Report, width: u16, paint: Paint) -> String {
+    let (word, tone) = word(report.all.verdict);
     // Wrapped before it is painted, so that colours take no room.
     let text = wrap(&format!("{word}: {}", why(report)), width, "");
     text.replacen(word, &paint.text(tone, word), 1)
@@ -48,16 +53,17 @@ fn why(report: &Report) -> String {
         ),
         Verdict::InsufficientData => format!(
             "{} prove nothing yet; {MIN_TURNS} without a violation are needed.",
-            turns(all.turns)
+            counted(all.turns, "turn")
         ),
         Verdict::Incomplete => {
             let reasons = [
-                (all.gaps_without_slots, "gaps whose slots are not known"),
-                (all.unexplained, "turns that are in no line and not in flight"),
-                (all.unverifiable, "turns whose epoch or masks are missing"),
+                (all.gaps_without_slots, "gap", " without known slots"),
+                (all.unexplained, "turn", " in no line and not in flight"),
+                (all.unverifiable, "turn", " without epoch or masks"),
             ];
-            let there = reasons.iter().filter(|(n, _)| *n > 0);
-            let there: Vec<String> = there.map(|(n, what)| format!("{n} {what}")).collect();
+            let there = reasons.iter().filter(|(n, _, _)| *n > 0);
+            let there: Vec<String> =
+                there.map(|(n, what, how)| format!("{}{how}", counted(*n, what))).collect();
             format!("nothing is wrong, but not everything can be checked: {}.", there.join(", "))
         }
         Verdict::Violated => violated(report),
@@ -71,7 +77,7 @@ fn violated(report: &Report) -> String {
         reasons.push(format!("the chain is broken at line {seq} ({})", visible(what)));
     }
     if report.all.violations > 0 {
-        reasons.push(format!("the rules were broken {} times", report.all.violations));
+        reasons.push(format!("the rules were broken {}", counted(report.all.violations, "time")));
     }
     if report.head.as_ref().is_some_and(|head| !head.found) {
         reasons.push(
@@ -129,24 +135,45 @@ fn numbers(report: &Report, width: u16, paint: Paint) -> String {
         }
     }
     right(&mut table, &[1, 2]);
+    apart(&mut table);
     trimmed(&table)
 }
 
+/// One line for each upstream, where there are several.
+fn upstreams(report: &Report, width: u16, paint: Paint) -> Option<String> {
+    if report.upstreams.len() < 2 {
+        return None;
+    }
+    let mut table = paint.table(width);
+    let header = ["upstream", "verdict", "conforming", "pair gap", "open"];
+    table.set_header(header.map(|it| cell(Tone::Dim, it)));
+    for (name, of) in &report.upstreams {
+        let (word, tone) = word(of.all.verdict);
+        table.add_row([
+            cell(Tone::Plain, visible(name)),
+            cell(tone, word),
+            cell(Tone::Plain, format!("{} of {}", of.all.conforming, of.all.turns)),
+            cell(Tone::Plain, format!("{:.2}", of.all.max_pair_gap)),
+            cell(Tone::Plain, of.all.open.to_string()),
+        ]);
+    }
+    right(&mut table, &[2, 3, 4]);
+    apart(&mut table);
+    Some(trimmed(&table))
+}
+
 fn chi_square(all: &Numbers, width: u16) -> String {
-    let test = &all.chi_square;
-    if test.df == 0 {
+    let chi = &all.chi_square;
+    if chi.df == 0 {
         return wrap("chi-square: fewer than two keys could serve, nothing to compare.", width, "");
     }
-    let found = if test.is_biased() {
+    let found = if chi.is_biased() {
         "the shares are more uneven than chance explains."
     } else {
-        "no bias found."
+        "no bias found. A strict rotation is more even than chance, so p sits near 1; chi-square \
+         looks for bias, the replay is the proof."
     };
-    let text = format!(
-        "chi-square {:.2}, df {}, p {:.4}: {found} A strict rotation is more even than chance, \
-         so p sits near 1. Chi-square looks for bias; the replay is the proof.",
-        test.statistic, test.df, test.p
-    );
+    let text = format!("chi-square {:.2}, df {}, p {:.4}: {found}", chi.statistic, chi.df, chi.p);
     wrap(&text, width, "")
 }
 
@@ -154,11 +181,8 @@ fn gaps(all: &Numbers, width: u16) -> Option<String> {
     if all.gap_count == 0 {
         return None;
     }
-    let mut lines = vec![wrap(
-        &format!("gaps: {} in {}, whose end is not known", turns(all.gap_turns), all.gap_count),
-        width,
-        "  ",
-    )];
+    let (gaps, turns) = (counted(all.gap_count, "gap"), counted(all.gap_turns, "turn"));
+    let mut lines = vec![format!("{gaps}: the end of {turns} is not known")];
     // The newest ones.
     let from = all.gaps.len().saturating_sub(MOST_LISTED);
     for gap in &all.gaps[from..] {
@@ -174,7 +198,7 @@ fn chain(report: &Report, width: u16) -> String {
     let chain = &report.chain;
     let state = if chain.ok { "unbroken" } else { "broken" };
     let mut lines = vec![
-        format!("chain: {} lines, {state}, head", chain.records),
+        format!("chain: {}, {state}, head", counted(chain.records, "line")),
         visible(&chain.head).into_owned(),
     ];
     if let Some(first) = chain.first_seq.filter(|first| *first > 1) {
@@ -187,9 +211,9 @@ fn chain(report: &Report, width: u16) -> String {
     lines.push(match report.head.as_ref() {
         Some(head) if head.found => wrap(
             &format!(
-                "The head that was noted is line {}; {} lines follow it.",
+                "The head that was noted is that of line {}; {} came after it.",
                 head.seq.unwrap_or(0),
-                head.lines_after.unwrap_or(0)
+                counted(head.lines_after.unwrap_or(0), "line")
             ),
             width,
             "",
@@ -205,8 +229,8 @@ fn chain(report: &Report, width: u16) -> String {
     lines.join("\n")
 }
 
-fn turns(n: u64) -> String {
-    if n == 1 { "1 turn".to_owned() } else { format!("{n} turns") }
+fn counted(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 #[cfg(test)]

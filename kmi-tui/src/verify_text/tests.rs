@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use kmi_stats::{
     chi_square::ChiSquare,
     confidence::{confidence, lower_bound},
-    report::{ChainReport, Finding, GapReport, HeadReport, ShareReport, Window},
+    report::{ChainReport, Finding, GapReport, HeadReport, ShareReport, UpstreamReport, Window},
 };
 
 use super::*;
@@ -56,7 +56,33 @@ fn text(report: &Report) -> String {
 
 #[test]
 fn a_verified_trace() {
-    insta::assert_snapshot!(text(&report(Verdict::Verified, 300, 300)), @"");
+    insta::assert_snapshot!(text(&report(Verdict::Verified, 300, 300)), @r#"
+    verified: with 99.99 % confidence at least 95 % of turns rotate correctly.
+
+                                  all turns  last 200
+    turns                               300       200
+    conforming                          300       200
+    violations                            0         0
+    confidence                      99.99 %   99.99 %
+    lower bound of the rate         99.00 %   98.51 %
+    largest pair gap (at most 1)       1.00      1.00
+    immediate repeats                     0         0
+    open                                  0         0
+
+    key    share                           turns  expected  tokens
+    work   ██████████████████████████████    101     100.0    151k
+    home   █████████████████████████████▋    100     100.0    150k
+    spare  █████████████████████████████▍     99     100.0    148k
+
+    chi-square 0.02, df 2, p 0.9900: no bias found. A strict rotation is more even
+    than chance, so p sits near 1; chi-square looks for bias, the replay is the
+    proof.
+
+    chain: 301 lines, unbroken, head
+    0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+    Note head and count elsewhere: the chain shows edits, but not a cut tail or a
+    file that was rewritten as a whole. `kmi verify --head HASH` compares.
+    "#);
 }
 
 #[test]
@@ -77,7 +103,36 @@ fn a_violated_trace_says_what_and_where() {
     ];
     report.head =
         Some(HeadReport { hash: "f".repeat(64), found: false, seq: None, lines_after: None });
-    insta::assert_snapshot!(text(&report), @"");
+    insta::assert_snapshot!(text(&report), @r#"
+    violated: the chain is broken at line 51 (it does not follow the line before
+    it); the rules were broken 2 times; the head that was noted is not in this
+    chain: lines were cut off, or the file was rewritten.
+
+    line 50, turn 49: slot 3 was chosen; the next eligible one is 2
+    line 51: bad \u{1b}[31m words
+
+                                  all turns  last 200
+    turns                               300       200
+    conforming                          298       200
+    violations                            2         0
+    confidence                      99.99 %   99.99 %
+    lower bound of the rate         97.91 %   98.51 %
+    largest pair gap (at most 1)       1.00      1.00
+    immediate repeats                     0         0
+    open                                  0         0
+
+    key    share                           turns  expected  tokens
+    work   ██████████████████████████████    101     100.0    151k
+    home   █████████████████████████████▋    100     100.0    150k
+    spare  █████████████████████████████▍     99     100.0    148k
+
+    chi-square 12.50, df 4, p 0.0140: the shares are more uneven than chance
+    explains.
+
+    chain: 301 lines, broken, head
+    0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+    The head that was noted is not in this chain.
+    "#);
 }
 
 #[test]
@@ -101,7 +156,41 @@ fn an_incomplete_export_says_what_is_missing() {
         seq: Some(1_000),
         lines_after: Some(200),
     });
-    insta::assert_snapshot!(text(&report), @"");
+    insta::assert_snapshot!(text(&report), @r#"
+    incomplete: nothing is wrong, but not everything can be checked: 1 gap without
+    known slots, 3 turns in no line and not in flight, 1 turn without epoch or
+    masks.
+
+                                     all turns  last 200
+    turns                                  300       200
+    conforming                             299       200
+    violations                               0         0
+    confidence                         99.99 %   99.99 %
+    lower bound of the rate            98.42 %   98.51 %
+    largest pair gap (at most 1)          1.00      1.00
+    immediate repeats                        0         0
+    open                                     3         0
+    checked without the turn before          2         0
+    unverifiable                             1         0
+
+    key    share                           turns  expected  tokens
+    work   ██████████████████████████████    101     100.0    151k
+    home   █████████████████████████████▋    100     100.0    150k
+    spare  █████████████████████████████▍     99     100.0    148k
+
+    chi-square 0.02, df 2, p 0.9900: no bias found. A strict rotation is more even
+    than chance, so p sits near 1; chi-square looks for bias, the replay is the
+    proof.
+
+    2 gaps: the end of 4 turns is not known
+    - turn 7: the process was killed (slots known)
+    - turns 20 to 22: the process was killed (slots not known)
+
+    chain: 301 lines, unbroken, head
+    0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+    It begins with line 900: an export, or older lines are gone.
+    The head that was noted is that of line 1000; 200 lines came after it.
+    "#);
 }
 
 #[test]
@@ -114,6 +203,26 @@ fn an_empty_trace_has_no_praise() {
     assert_eq!(text.lines().next(), Some(first));
     assert!(text.contains("0.00 %") && !text.contains("100.00 %"), "{text}");
     assert!(text.contains("no turns yet") && text.contains("nothing to compare"), "{text}");
+}
+
+#[test]
+fn several_upstreams_have_a_line_each() {
+    let mut report = report(Verdict::Verified, 300, 300);
+    for (name, verdict, turns) in
+        [("kimi", Verdict::Verified, 280), ("open", Verdict::InsufficientData, 20)]
+    {
+        let all = numbers_of(turns, turns, verdict);
+        let window = Window { size: 200, numbers: all.clone() };
+        let upstream = UpstreamReport { all, window, epoch: Some(1), newest_turn: turns };
+        report.upstreams.insert(name.into(), upstream);
+    }
+    let text = text(&report);
+    let from = text.find("upstream").unwrap();
+    insta::assert_snapshot!(text[from..].lines().take(3).collect::<Vec<_>>().join("\n"), @r#"
+    upstream  verdict            conforming  pair gap  open
+    kimi      verified           280 of 280      1.00     0
+    open      insufficient data    20 of 20      1.00     0
+    "#);
 }
 
 #[test]
