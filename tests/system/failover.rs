@@ -47,7 +47,8 @@ async fn a_refused_key_hands_over_in_the_same_request() -> anyhow::Result<()> {
         assert_eq!((answer.header("x-kmi-key"), answer.header("x-kmi-turn")), ("key-3", "3"));
         assert_eq!(answer.header("x-kmi-attempts"), "3");
         assert_eq!(outcomes(&attempts), [outcome, outcome, "ok"], "{message}");
-        let ids = attempts.iter().map(|it| &it.request_id).collect::<std::collections::HashSet<_>>();
+        let ids =
+            attempts.iter().map(|it| &it.request_id).collect::<std::collections::HashSet<_>>();
         assert_eq!(ids.len(), 1, "one request");
         for (number, attempt) in attempts.iter().enumerate() {
             assert_eq!(attempt.attempt as usize, number + 1);
@@ -122,9 +123,8 @@ async fn what_may_have_been_carried_out_is_not_sent_again() -> anyhow::Result<()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_break_on_a_kept_connection_is_not_sent_again_either() -> anyhow::Result<()> {
     for act in [Act::Close, Act::Reset] {
-        let scenario = Scenario::healthy(2).deciding(move |asked| {
-            (asked.seq == 2).then(|| act.clone())
-        });
+        let scenario =
+            Scenario::healthy(2).deciding(move |asked| (asked.seq == 2).then(|| act.clone()));
         let proxy = TestProxy::start(scenario).await?;
         let mut client = proxy.client().await?;
         assert_eq!(client.chat(false).await?.status, 200);
@@ -148,7 +148,11 @@ async fn retry_unsafe_sends_again_what_may_have_been_carried_out() -> anyhow::Re
         })
         .await?;
         let answer = proxy.client().await?.chat(false).await?;
-        assert_eq!((answer.status.as_u16(), answer.header("x-kmi-attempts")), (200, "2"), "{act:?}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("x-kmi-attempts")),
+            (200, "2"),
+            "{act:?}"
+        );
     }
     Ok(())
 }

@@ -169,10 +169,8 @@ async fn weights_give_slots_and_priorities_give_tiers() -> anyhow::Result<()> {
     let scenario = Scenario::healthy(4);
     // The first two share the turns 3 to 1; the others serve only when neither can.
     for ((key, weight), priority) in scenario.keys.iter().zip([3, 1, 1, 1]).zip([0, 0, 5, 9]) {
-        let text = format!(
-            "api_key = \"{}\"\nweight = {weight}\npriority = {priority}\n",
-            key.secret
-        );
+        let text =
+            format!("api_key = \"{}\"\nweight = {weight}\npriority = {priority}\n", key.secret);
         home.write_key(&format!("{}.toml", key.account), &text)?;
     }
     let proxy = TestProxy::start_in(home, scenario, |_| {}).await?;

@@ -1,9 +1,9 @@
 //! Why no key is usable, for the three answers of CONTRACT section 4.
 
 use jiff::{SignedDuration, Timestamp};
-use kmi_core::state::Reason;
+use kmi_core::{eligible::KeySet, state::Reason};
 
-use super::Board;
+use super::{Board, entry::Entry};
 use crate::breaker::State;
 
 /// The longest wait that a client is asked to keep; kimi-cli honours no longer one, and kimi-code
@@ -33,38 +33,37 @@ pub enum Exhausted {
     },
 }
 
-impl Exhausted {
-    /// When it is worth to look again.
-    pub fn at(self) -> Option<Timestamp> {
-        match self {
-            Self::ShortWait { at } => Some(at),
-            Self::QuotaSpent { at } | Self::NoneWorking { at } => at,
-        }
-    }
-}
-
 impl Board {
     /// Why no key is usable, and when the next one will be; `None` while one is.
     pub fn soonest(&self, now: Timestamp) -> Option<Exhausted> {
         if !self.usable.is_empty() {
             return None;
         }
-        let (mut first, mut spent) = (None, false);
-        for entry in self.keys.iter().filter(|entry| !entry.is_off()) {
-            let states = [entry.breaker.state(), self.accounts[entry.account].breaker.state()];
-            spent |= states.iter().any(|state| is_spent(*state));
-            let ends = states.map(|state| end(state, now));
-            // A key is usable when the later of its two blocks has ended.
-            if let [Some(a), Some(b)] = ends {
-                let at = a.max(b);
-                first = Some(first.map_or(at, |first: Timestamp| first.min(at)));
-            }
-        }
-        Some(match first {
+        let on = || self.keys.iter().filter(|entry| !entry.is_off());
+        let spent = on().any(|entry| self.breakers(entry).into_iter().any(is_spent));
+        Some(match on().filter_map(|entry| self.usable_at(entry, now)).min() {
             Some(at) if at.duration_since(now) <= SHORT_WAIT => Exhausted::ShortWait { at },
             at if spent => Exhausted::QuotaSpent { at },
             at => Exhausted::NoneWorking { at },
         })
+    }
+
+    /// When the first key outside of `tried` may serve; `None` when none will by itself. A request
+    /// that waits waits for this: a key that it has tried never serves it again.
+    pub fn next_usable(&self, tried: &KeySet, now: Timestamp) -> Option<Timestamp> {
+        let left = self.keys.iter().enumerate().filter(|(key, _)| !tried.contains(*key));
+        let on = left.filter(|(_, entry)| !entry.is_off());
+        on.filter_map(|(_, entry)| self.usable_at(entry, now)).min()
+    }
+
+    fn breakers(&self, entry: &Entry) -> [State; 2] {
+        [entry.breaker.state(), self.accounts[entry.account].breaker.state()]
+    }
+
+    /// A key is usable when the later of its two blocks has ended.
+    fn usable_at(&self, entry: &Entry, now: Timestamp) -> Option<Timestamp> {
+        let [own, account] = self.breakers(entry).map(|state| end(state, now));
+        Some(own?.max(account?))
     }
 }
 
