@@ -17,6 +17,7 @@ use crate::{
     home::Home,
     keys::Watcher,
     ledger::{LedgerError, Reader, Subscription},
+    quota_poll,
     rotor::{Rotor, RotorError, Setup},
     server::{Server, Stop},
 };
@@ -60,6 +61,7 @@ pub struct Engine {
     stop: Stop,
     serving: JoinHandle<()>,
     control: JoinHandle<()>,
+    polling: JoinHandle<()>,
 }
 
 /// What the control socket and the key watcher act on.
@@ -119,7 +121,8 @@ impl Engine {
         desk.watch_targets();
         let serving = tokio::spawn(server.run(stopped));
         let control = tokio::spawn(control.run(Arc::clone(&desk)));
-        Ok(Self { desk, address, stop, serving, control })
+        let polling = tokio::spawn(quota_poll::run(Arc::clone(desk.rotor.proxy())));
+        Ok(Self { desk, address, stop, serving, control, polling })
     }
 
     /// Where it listens.
@@ -146,7 +149,8 @@ impl Engine {
     /// Runs until it is told to stop (by [`Engine::stopper`] or over the control socket), lets
     /// requests end, and writes the last lines of the trace.
     pub async fn wait(self) -> Result<(), LedgerError> {
-        let Self { desk, serving, control, .. } = self;
+        let Self { desk, serving, control, polling, .. } = self;
+        polling.abort();
         // A panic in the accept loop ends serving like a stop does; the ledger is closed the same.
         let _ = serving.await;
         control.abort();

@@ -12,6 +12,7 @@ pub mod ledger;
 mod peek;
 pub mod pool;
 pub mod proxy;
+mod quota_poll;
 pub mod reply;
 pub mod rotor;
 mod route;

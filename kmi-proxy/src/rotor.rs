@@ -23,11 +23,13 @@ use kmi_core::{
 use parking_lot::Mutex;
 
 use crate::{
+    control::Tested,
     home::{Home, HomeError},
     keys::{self, Answers, EnvKey, Loaded, Problem, SETTLE, Sources, Variables},
     ledger::{Ledger, LedgerError, Recovered, Subscription},
     pool::{Pool, RotateError, Start},
     proxy::{Live, Proxy},
+    quota_poll,
     settings::{Settings, UpstreamSettings},
     upstream::{Upstream, UpstreamError},
 };
@@ -281,6 +283,38 @@ impl Rotor {
         *self.problems.lock() = problems;
         *self.targets.lock() = targets;
         Ok(keys.len())
+    }
+
+    /// Asks the provider about the named key, or about all of them.
+    pub async fn test(&self, name: Option<&str>) -> Result<Vec<Tested>, RotateError> {
+        let live = self.proxy.live();
+        let mut tested = Vec::new();
+        for pool in &live.pools {
+            for key in pool.inventory().keys() {
+                let wanted =
+                    |name: &str| *key.label.as_str() == *name || key.id.to_string() == name;
+                if !name.is_none_or(wanted) {
+                    continue;
+                }
+                let asked = quota_poll::test(pool, key, live.settings.health.quota_timeout).await;
+                tested.push(Tested {
+                    label: key.label.to_string(),
+                    masked: key.secret.masked(),
+                    ok: asked.is_ok(),
+                    error: asked.err(),
+                    quota: pool.quota_row(key.id),
+                });
+            }
+        }
+        match name {
+            Some(name) if tested.is_empty() => Err(RotateError::Unknown(name.to_owned())),
+            _ => Ok(tested),
+        }
+    }
+
+    /// Keys that turned out to be of one account though their files do not say so, by label.
+    pub fn siblings(&self) -> Vec<Vec<String>> {
+        self.proxy.live().pools.iter().flat_map(|pool| pool.undeclared_siblings()).collect()
     }
 
     /// Forgets what `api_key_cmd` programs said, so that the next reload asks them again.
