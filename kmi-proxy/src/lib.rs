@@ -6,6 +6,7 @@ pub mod demo;
 pub mod engine;
 mod forward;
 mod gate;
+mod head_tap;
 pub mod home;
 pub mod keys;
 pub mod ledger;
