@@ -71,6 +71,8 @@ struct Desk {
     stop: Stop,
     /// One reload at a time.
     reloading: Mutex<()>,
+    /// How the newest reload went.
+    reloaded: watch::Sender<Option<Reply>>,
     /// `None` when files cannot be watched; `kmi reload` still reads them.
     watcher: Mutex<Option<Watcher>>,
 }
@@ -116,6 +118,7 @@ impl Engine {
             reread,
             stop: stop.clone(),
             reloading: Mutex::default(),
+            reloaded: watch::Sender::default(),
             watcher: Mutex::new(watcher),
         });
         desk.watch_targets();
@@ -139,6 +142,12 @@ impl Engine {
     pub fn reload(&self) -> Reply {
         self.desk.rotor.forget_answers();
         self.desk.reload()
+    }
+
+    /// How the newest reload went, whoever asked for it (changed files, too); `None` before the
+    /// first.
+    pub fn reloads(&self) -> watch::Receiver<Option<Reply>> {
+        self.desk.reloaded.subscribe()
     }
 
     /// A handle that stops it.
@@ -200,6 +209,12 @@ impl Desk {
 
     fn reload(&self) -> Reply {
         let _one = self.reloading.lock();
+        let reply = self.reload_alone();
+        self.reloaded.send_replace(Some(reply.clone()));
+        reply
+    }
+
+    fn reload_alone(&self) -> Reply {
         let setup = match (self.reread)() {
             Ok(setup) => setup,
             Err(failure) => return Reply::Failed(failure),

@@ -97,6 +97,7 @@ pub struct Rotor {
     targets: Mutex<Vec<std::path::PathBuf>>,
     listening: OnceLock<SocketAddr>,
     opened: Instant,
+    notes: Vec<String>,
 }
 
 /// Turns of one upstream that are under way.
@@ -137,7 +138,13 @@ impl Rotor {
             targets: Mutex::new(loaded.targets),
             listening: OnceLock::new(),
             opened: Instant::now(),
+            notes: notes(recovered),
         })
+    }
+
+    /// What the user should hear of what was found at the opening, a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The home.
@@ -367,6 +374,16 @@ fn parse_mode(word: &str) -> Option<Mode> {
 /// The base URL for clients, without the token.
 pub fn base_url(listen: SocketAddr, base_path: &str) -> String {
     format!("http://{listen}{base_path}/v1")
+}
+
+fn notes(recovered: Recovered) -> Vec<String> {
+    let mut notes = recovered.notes;
+    if recovered.gaps > 0 {
+        let text = "kmi ended in the middle of work: the turns whose end is not known are declared \
+                    in the trace as gaps";
+        notes.push(text.to_owned());
+    }
+    notes
 }
 
 fn sources(home: &Home, setup: &Setup, answers: &Answers, settle: Duration) -> Sources {
