@@ -27,7 +27,7 @@ use crate::{
     home::{Home, HomeError},
     keys::{self, Answers, EnvKey, Loaded, Problem, SETTLE, Sources, Variables},
     ledger::{Ledger, LedgerError, Recovered, Subscription},
-    pool::{Pool, RotateError, Start},
+    pool::{Journal, Pool, RotateError, Start},
     proxy::{Live, Proxy},
     quota_poll,
     settings::{Settings, UpstreamSettings},
@@ -443,7 +443,8 @@ fn open_pool(
     };
     let way = Upstream::new(upstream)
         .map_err(|source| RotorError::Upstream { upstream: Arc::clone(&name), source })?;
-    let pool = Pool::open(Arc::clone(&name), way, ledger.sink(), start, now)
+    let journal = Journal::new(Arc::clone(&name), ledger.sink(), stored.clone());
+    let pool = Pool::open(way, journal, start, now)
         .map_err(|source| RotorError::Ring { upstream: name, source })?;
     Ok(Arc::new(pool))
 }
