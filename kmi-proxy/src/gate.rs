@@ -40,7 +40,7 @@ impl Names {
         let Some(remote) = self.remote else { return false };
         let literal = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         let Ok(ip) = literal.parse::<std::net::IpAddr>() else { return false };
-        ip == remote || (remote.is_unspecified() && !ip.is_unspecified())
+        !ip.is_unspecified() && (ip == remote || remote.is_unspecified())
     }
 }
 

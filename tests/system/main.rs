@@ -1,3 +1,12 @@
 //! System tests: a module per promise.
 
+mod failover;
+mod gate;
+mod hostile;
+mod key_changes;
+mod leaks;
+mod modes;
 mod rotation;
+mod stopping;
+mod streaming;
+mod wire;

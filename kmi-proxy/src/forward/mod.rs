@@ -36,7 +36,7 @@ pub(crate) use self::{intake::ReplayBudget, relay::Observer, wait::WaitingRoom};
 use crate::{
     body::{Idle, Relay},
     peek::{Peek, peek},
-    pool::{Pool, Tried},
+    pool::{NoKey, Pool, Tried},
     proxy::{Live, Proxy},
     reply::{self, Refusal},
     upstream::{Sent, Surface, Upstream},
@@ -132,9 +132,7 @@ impl<'a> Journey<'a> {
         loop {
             let attempt = match self.pick().await {
                 Ok(attempt) => attempt,
-                Err(exhausted) => {
-                    return fallback.unwrap_or_else(|| self.answer_exhausted(exhausted));
-                }
+                Err(none) => return fallback.unwrap_or_else(|| self.answer_exhausted(none.why)),
             };
             match self.send(attempt).await {
                 Next::Answer(response) => return response,
@@ -144,14 +142,14 @@ impl<'a> Journey<'a> {
     }
 
     /// The next attempt's key: at once, or after a wait where the settings allow one.
-    async fn pick(&self) -> Result<Attempt, Exhausted> {
+    async fn pick(&self) -> Result<Attempt, NoKey> {
         let model = self.facts.model.as_deref();
         let pick = |now| self.pool.pick(&self.tried, model, now);
         let picked = match pick(Timestamp::now()) {
             Ok(picked) => picked,
-            Err(exhausted) => {
+            Err(none) => {
                 let rotation = &self.live.settings.rotation;
-                self.proxy.waiting.wait(exhausted, rotation, self.facts.arrived, pick).await?
+                self.proxy.waiting.wait(none, rotation, self.facts.arrived, pick).await?
             }
         };
         let begin = Begin {

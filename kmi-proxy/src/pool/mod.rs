@@ -79,6 +79,15 @@ pub struct Picked {
     attempt: AttemptId,
 }
 
+/// Why no key was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoKey {
+    /// What the client is told.
+    pub why: Exhausted,
+    /// When a key that the request has not tried may serve; `None`: waiting is of no use.
+    pub next: Option<Timestamp>,
+}
+
 /// A turn's place in the rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -124,7 +133,7 @@ impl Pool {
         tried: &Tried,
         model: Option<&str>,
         now: Timestamp,
-    ) -> Result<Picked, Exhausted> {
+    ) -> Result<Picked, NoKey> {
         let mut state = self.state.lock();
         state.refresh(now, &self.name, &self.sink);
         state.pick(tried, model, now)

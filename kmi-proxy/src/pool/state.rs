@@ -18,7 +18,7 @@ use kmi_health::{
     board::{Board, Exhausted, Finished},
 };
 
-use super::{Picked, Place, RotateError, Seen, Start, Tried, epoch};
+use super::{NoKey, Picked, Place, RotateError, Seen, Start, Tried, epoch};
 use crate::ledger::{Resumed, Sink, TurnPage};
 
 #[derive(Debug)]
@@ -127,8 +127,10 @@ impl State {
         tried: &Tried,
         model: Option<&str>,
         now: Timestamp,
-    ) -> Result<Picked, Exhausted> {
-        let Some(wheel) = &mut self.wheel else { return Err(Exhausted::NoneWorking { at: None }) };
+    ) -> Result<Picked, NoKey> {
+        let Some(wheel) = &mut self.wheel else {
+            return Err(NoKey { why: Exhausted::NoneWorking { at: None }, next: None });
+        };
         let epoch = wheel.rotation.epoch();
         let tried = tried.mask(epoch, &self.inventory);
         // Keys whose plan lacks the model stand aside for this request; that is rare.
@@ -152,7 +154,11 @@ impl State {
                 (key, None, Arc::clone(eligible.mask()))
             }
         };
-        let Some(number) = key else { return Err(self.exhausted(now)) };
+        let Some(number) = key else {
+            // A key that is usable now and was not chosen lacks the model: time mends that not.
+            let next = self.board.next_usable(&tried, now).filter(|next| *next > now);
+            return Err(NoKey { why: self.exhausted(now), next });
+        };
         let id = Arc::clone(&wheel.ids[number]);
         let attempt = self.board.start(number, now);
         if !self.board.usable().contains(number) {
