@@ -1,6 +1,8 @@
 //! What the benches share: keys by the thousand, and records of a true rotation without end.
 //!
-//!     cargo bench -p kmi-benches --bench rotation
+//! ```text
+//! cargo bench -p kmi-benches --bench rotation
+//! ```
 //!
 //! Figures are printed, not asserted: they belong to a machine. `docs/performance.md` has a set.
 #![forbid(unsafe_code)]

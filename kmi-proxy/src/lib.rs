@@ -1,7 +1,6 @@
 //! The rotating proxy: everything of kmi that has a socket or a file.
 
 mod body;
-mod byte_search;
 pub mod control;
 pub mod demo;
 pub mod engine;

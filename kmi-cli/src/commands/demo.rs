@@ -151,11 +151,7 @@ fn proof(engine: &Engine) -> anyhow::Result<Report> {
     Ok(verifier.report(&InFlight::None))
 }
 
-async fn keep_serving(
-    context: &Context<'_>,
-    home: &Home,
-    engine: &Engine,
-) -> anyhow::Result<()> {
+async fn keep_serving(context: &Context<'_>, home: &Home, engine: &Engine) -> anyhow::Result<()> {
     let base_url = rotor::base_url(engine.address(), &ProxySettings::default().base_path);
     let dir = home.root().display();
     context.output.data(format_args!("kmi serves at {base_url}"))?;

@@ -66,11 +66,19 @@ fn add(context: &Context<'_>, config: &Config, label: &str) -> anyhow::Result<Ex
     })?;
     if let Some(same) = loaded.keys.iter().find(|key| key.secret == secret) {
         let what = format!("this key is there already, as `{}`", same.label);
-        return Err(Failure::new(what, "one account's keys share its limits; add another account's").into());
+        return Err(Failure::new(
+            what,
+            "one account's keys share its limits; add another account's",
+        )
+        .into());
     }
     let path = keys::add(config.home.auths_dir(), &label, &secret, &NewKey::default())
         .map_err(|error| Failure::new(error.to_string(), error.hint()))?;
-    context.output.note(format_args!("{label} ({}) is stored in {}", secret.masked(), path.display()));
+    context.output.note(format_args!(
+        "{label} ({}) is stored in {}",
+        secret.masked(),
+        path.display()
+    ));
     reload(config);
     Ok(ExitCode::SUCCESS)
 }
@@ -112,7 +120,13 @@ fn confirmed(key: &Key) -> anyhow::Result<bool> {
         return Err(Failure::new("removing a key needs a confirmation", hint).code(USAGE).into());
     }
     let mut err = std::io::stderr().lock();
-    write!(err, "Remove {} ({}) from {}? [y/N] ", key.label, key.secret.masked(), visible(&key.origin))?;
+    write!(
+        err,
+        "Remove {} ({}) from {}? [y/N] ",
+        key.label,
+        key.secret.masked(),
+        visible(&key.origin)
+    )?;
     err.flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().take(16).read_line(&mut answer)?;
@@ -133,12 +147,12 @@ fn switch(
 }
 
 fn find<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<&'a Key> {
-    let fits = |key: &&std::sync::Arc<Key>| {
-        key.label.as_str() == name || key.id.to_string() == name
-    };
+    let fits =
+        |key: &&std::sync::Arc<Key>| key.label.as_str() == name || key.id.to_string() == name;
     let found = loaded.keys.iter().find(fits).map(AsRef::as_ref);
     found.ok_or_else(|| {
-        Failure::new(format!("no key is called `{name}`"), "`kmi keys list` shows all labels").into()
+        Failure::new(format!("no key is called `{name}`"), "`kmi keys list` shows all labels")
+            .into()
     })
 }
 

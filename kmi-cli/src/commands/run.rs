@@ -31,7 +31,8 @@ pub(super) fn run(context: &Context<'_>, args: &RunArgs) -> anyhow::Result<ExitC
 fn running(config: &Config) -> anyhow::Result<Option<std::net::SocketAddr>> {
     match control::call(&config.home.socket(), &Request::Status) {
         Ok(Reply::Status(status)) => {
-            let listen = status.snapshot.proxy.listen.context("the running proxy does not listen")?;
+            let listen =
+                status.snapshot.proxy.listen.context("the running proxy does not listen")?;
             Ok(Some(listen.parse()?))
         }
         Ok(reply) => Err(desk::unexpected(&reply)),

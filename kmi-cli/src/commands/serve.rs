@@ -38,11 +38,8 @@ pub(super) fn serve(context: &Context<'_>, args: &ServeArgs) -> anyhow::Result<E
 }
 
 fn flags(args: &ServeArgs) -> Vec<Flag> {
-    let listen = |value: &String| Flag {
-        key: "proxy.listen",
-        option: "--listen",
-        value: value.clone(),
-    };
+    let listen =
+        |value: &String| Flag { key: "proxy.listen", option: "--listen", value: value.clone() };
     args.listen.iter().map(listen).collect()
 }
 

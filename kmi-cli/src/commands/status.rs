@@ -105,11 +105,16 @@ pub(super) fn in_words(report: Option<&Report>) -> String {
             format!("too few turns to judge ({} of 59)", window.turns)
         }
         Verdict::Violated => {
-            format!("VIOLATED: {} of the last {} turns; see `kmi verify`", window.violations, window.turns)
+            format!(
+                "VIOLATED: {} of the last {} turns; see `kmi verify`",
+                window.violations, window.turns
+            )
         }
         Verdict::Incomplete | Verdict::Verified => {
             let (m, n) = (window.conforming, window.turns);
-            format!("{m} of the last {n} turns in order, confidence {confidence}; `kmi verify` proves it")
+            format!(
+                "{m} of the last {n} turns in order, confidence {confidence}; `kmi verify` proves it"
+            )
         }
     }
 }

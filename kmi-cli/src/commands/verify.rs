@@ -137,6 +137,5 @@ fn progress(length: u64, context: &Context<'_>) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("verifying {wide_bar} {percent} %");
-    ProgressBar::new(length)
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -6,7 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use kmi_core::{eligible::KeySet, state::Reason};
 
 use super::{Board, entry::Entry};
-use crate::{breaker::State, cooldown::later, limits::Usage};
+use crate::{
+    breaker::{Breaker, State},
+    cooldown::later,
+    limits::Usage,
+};
 
 /// The longest wait that a client is asked to keep; kimi-cli honours no longer one, and kimi-code
 /// would sleep however long it is told to (WIRE section 5).
@@ -42,7 +46,7 @@ impl Board {
             return None;
         }
         let on = || self.keys.iter().filter(|entry| !entry.is_off());
-        let spent = on().any(|entry| self.breakers(entry).into_iter().any(is_spent));
+        let spent = on().any(|entry| self.states(entry).into_iter().any(is_spent));
         Some(match on().filter_map(|entry| self.usable_at(entry, now)).min() {
             Some(at) if at.duration_since(now) <= SHORT_WAIT => Exhausted::ShortWait { at },
             at if spent => Exhausted::QuotaSpent { at },
@@ -58,13 +62,13 @@ impl Board {
         on.filter_map(|(_, entry)| self.usable_at(entry, now)).min()
     }
 
-    fn breakers(&self, entry: &Entry) -> [State; 2] {
-        [entry.breaker.state(), self.accounts[entry.account].breaker.state()]
+    fn states(&self, entry: &Entry) -> [State; 2] {
+        self.breakers(entry).map(Breaker::state)
     }
 
     /// A key is usable when the last of what keeps it back has ended.
     fn usable_at(&self, entry: &Entry, now: Timestamp) -> Option<Timestamp> {
-        let [own, account] = self.breakers(entry).map(|state| end(state, now));
+        let [own, account] = self.states(entry).map(|state| end(state, now));
         let usage = &self.accounts[entry.account].usage;
         let limits = frees_at(&entry.usage, now).max(frees_at(usage, now));
         Some(own?.max(account?).max(limits))
