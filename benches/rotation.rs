@@ -129,7 +129,7 @@ impl Place {
 fn turn(pool: &Pool, tried: &Tried, verdict: &Verdict, now: Timestamp) {
     let model = Some("kimi-for-coding");
     if let Ok(picked) = pool.pick(tried, model, now) {
-        let seen = Seen { verdict, model, latency: Duration::from_millis(900) };
+        let seen = Seen { verdict, model, latency: Duration::from_millis(900), tokens: 1_234 };
         pool.observe(&picked, &seen, now);
     }
 }

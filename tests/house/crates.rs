@@ -15,7 +15,7 @@ const MAY_IMPORT: [(&str, &[&str]); 8] = [
     ("kmi-tui", &["kmi-core", "kmi-health", "kmi-stats"]),
     ("kmi-cli", &["kmi-core", "kmi-health", "kmi-stats", "kmi-proxy", "kmi-tui"]),
     ("tests", &["kmi-core", "kmi-health", "kmi-stats", "kmi-proxy"]),
-    ("benches", &["kmi-core", "kmi-health", "kmi-stats", "kmi-proxy"]),
+    ("benches", &["kmi-core", "kmi-health", "kmi-stats", "kmi-proxy", "kmi-tests"]),
 ];
 
 /// Crates that take time and input as arguments.
@@ -23,8 +23,18 @@ const PURE: [&str; 3] = ["kmi-core", "kmi-health", "kmi-stats"];
 
 /// What would bring sockets, files, threads or an async runtime into a pure crate.
 const IMPURE: [&str; 12] = [
-    "async-std", "dotenvy", "hyper", "hyper-util", "memmap2", "mio", "notify", "rusqlite", "rustix",
-    "rustls", "socket2", "tokio",
+    "async-std",
+    "dotenvy",
+    "hyper",
+    "hyper-util",
+    "memmap2",
+    "mio",
+    "notify",
+    "rusqlite",
+    "rustix",
+    "rustls",
+    "socket2",
+    "tokio",
 ];
 
 /// What a pure crate's clippy.toml has to ban.
