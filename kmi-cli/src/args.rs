@@ -26,6 +26,7 @@ pub(crate) use self::{
 #[derive(Debug, Parser)]
 #[command(
     name = "kmi",
+    bin_name = "kmi",
     version,
     disable_help_subcommand = true,
     after_help = "\
@@ -103,7 +104,7 @@ pub(crate) struct Global {
     /// Say only what was asked for, and errors
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
     pub(crate) quiet: bool,
-    /// Say more; twice for even more
+    /// Say which files are used; twice: which settings, too
     #[arg(short, long, action = ArgAction::Count, global = true, help_heading = "Global options")]
     pub(crate) verbose: u8,
 }

@@ -14,9 +14,11 @@ mod verify;
 
 use std::process::ExitCode;
 
+use kmi_core::display::visible;
+
 use crate::{
     args::{Cli, Command, Global},
-    config::{Config, Environment, Flag},
+    config::{Config, Environment, Flag, Origin},
     output::Output,
 };
 
@@ -43,7 +45,27 @@ impl Context<'_> {
         if let Some(unused) = unused {
             self.output.hint(unused);
         }
+        self.tell_origins(&config);
         Ok(config)
+    }
+
+    /// For `-v`: which files count; for `-vv`: every setting that is not the default.
+    fn tell_origins(&self, config: &Config) {
+        let file = config.file.as_ref().map(|file| file.display().to_string());
+        self.output.detail(format_args!("home: {}", config.home.root().display()));
+        self.output.detail(format_args!(
+            "configuration: {}",
+            file.as_deref().unwrap_or("no file; defaults, environment and options only")
+        ));
+        for row in config.rows.iter().filter(|row| row.origin != Origin::Default) {
+            let origin = row.origin.to_string();
+            self.output.fine_detail(format_args!(
+                "{} = {} ({})",
+                row.key,
+                row.value,
+                visible(&origin)
+            ));
+        }
     }
 }
 

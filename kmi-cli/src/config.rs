@@ -21,11 +21,12 @@ use kmi_proxy::{home::Home, keys::EnvKey, settings::Settings};
 pub(crate) use self::{
     dotenv::value as dotenv_value,
     env::Environment,
+    layers::Origin,
     problem::{ConfigError, Problem},
     resolve::Row,
 };
 use self::{
-    layers::{Layers, Origin, Written},
+    layers::{Layers, Written},
     value::Scalar,
 };
 use crate::{args::Global, client_env::ClientSettings};

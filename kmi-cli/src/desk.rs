@@ -1,12 +1,13 @@
 //! Asks the running proxy or, when none runs, acts on the home's state itself.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use kmi_proxy::{
     control::{self, CallError, Problem, Reply, Request, Status},
@@ -26,10 +27,16 @@ use crate::{
 
 /// How long a command waits for another one (or a proxy that is starting or stopping) to let go
 /// of the state.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+/// How often it looks meanwhile.
+pub(crate) const RETRY: Duration = Duration::from_millis(50);
 
 /// Has a request answered: by the running proxy, else by this process.
-pub(crate) fn ask(config: &Config, env: &Environment, request: &Request) -> anyhow::Result<Reply> {
+pub(crate) fn ask(
+    context: &Context<'_>,
+    config: &Config,
+    request: &Request,
+) -> anyhow::Result<Reply> {
     let start = Instant::now();
     loop {
         match control::call(&config.home.socket(), request) {
@@ -37,18 +44,50 @@ pub(crate) fn ask(config: &Config, env: &Environment, request: &Request) -> anyh
             Err(CallError::NotRunning) => {}
             Err(error) => bail!(error),
         }
-        let opened = Rotor::open(config.home.clone(), setup(config, env), Timestamp::now());
-        match opened {
+        let setup = setup(config, context.env);
+        match Rotor::open(config.home.clone(), setup, Timestamp::now()) {
             Ok(rotor) => {
+                rotor.notes().iter().for_each(|note| context.output.note(note));
                 let reply = rotor.answer(request.clone(), Timestamp::now());
                 rotor.close()?;
                 return checked(reply);
             }
-            Err(RotorError::Ledger(LedgerError::Locked { .. })) if start.elapsed() < PATIENCE => {
-                thread::sleep(Duration::from_millis(50));
+            Err(RotorError::Ledger(LedgerError::Locked { pid, .. })) => {
+                if start.elapsed() > PATIENCE {
+                    return Err(held(config, pid).into());
+                }
+                thread::sleep(RETRY);
             }
             Err(error) => bail!(error),
         }
+    }
+}
+
+/// Somebody has held the state for too long without answering calls.
+pub(crate) fn held(config: &Config, pid: Option<u32>) -> Failure {
+    let who = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+    let home = config.home.root().display();
+    let what = format!("another kmi{who} is starting, stopping or at work on {home}");
+    Failure::new(what, "try again in a moment; `kmi status` works as soon as it is ready")
+}
+
+/// Whether a proxy answers on this home.
+pub(crate) fn is_running(config: &Config) -> bool {
+    let call = control::call(&config.home.socket(), &Request::Status);
+    !matches!(call, Err(CallError::NotRunning))
+}
+
+/// Where the running proxy listens; `None` when none runs.
+pub(crate) fn listening(config: &Config) -> anyhow::Result<Option<SocketAddr>> {
+    match control::call(&config.home.socket(), &Request::Status) {
+        Ok(Reply::Status(status)) => {
+            let listen = status.snapshot.proxy.listen;
+            let listen = listen.context("the running proxy does not say where it listens")?;
+            Ok(Some(listen.parse()?))
+        }
+        Ok(reply) => Err(unexpected(&reply)),
+        Err(CallError::NotRunning) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -65,8 +104,8 @@ pub(crate) fn ask_running(config: &Config, request: &Request) -> anyhow::Result<
 }
 
 /// The status, of the running proxy or of the home.
-pub(crate) fn status(config: &Config, env: &Environment) -> anyhow::Result<Status> {
-    match ask(config, env, &Request::Status)? {
+pub(crate) fn status(context: &Context<'_>, config: &Config) -> anyhow::Result<Status> {
+    match ask(context, config, &Request::Status)? {
         Reply::Status(status) => Ok(*status),
         reply => Err(unexpected(&reply)),
     }

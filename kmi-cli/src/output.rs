@@ -51,11 +51,6 @@ impl Output {
         self.json
     }
 
-    /// How many times `-v` was given.
-    pub(crate) fn verbosity(self) -> u8 {
-        self.verbose
-    }
-
     /// Whether data on stdout may have colour.
     pub(crate) fn color_data(self) -> bool {
         self.color(io::stdout().is_terminal())
@@ -114,6 +109,13 @@ impl Output {
     /// Something for those who asked for more with `-v`.
     pub(crate) fn detail(self, text: impl Display) {
         if self.verbose > 0 {
+            self.stderr(&text);
+        }
+    }
+
+    /// Something for those who asked for even more with `-vv`.
+    pub(crate) fn fine_detail(self, text: impl Display) {
+        if self.verbose > 1 {
             self.stderr(&text);
         }
     }

@@ -3,7 +3,10 @@
 use std::{fmt, io, process::ExitCode};
 
 use kmi_core::display::visible;
-use kmi_proxy::home::HomeError;
+use kmi_proxy::{
+    control::CallError, engine::EngineError, home::HomeError, ledger::LedgerError,
+    rotor::RotorError,
+};
 
 use crate::{args::UsageError, config::ConfigError, output::Output};
 
@@ -70,12 +73,49 @@ pub(crate) fn failure(error: &anyhow::Error, output: Output) -> ExitCode {
         output.error(failure, &failure.hint);
         return ExitCode::from(failure.code);
     }
-    let hint = match error.downcast_ref::<HomeError>() {
-        Some(error) => error.hint(),
-        None => "`kmi config path` names the files that kmi uses".to_owned(),
-    };
+    let hint = error.chain().find_map(hint);
+    let hint = hint.unwrap_or_else(|| "`kmi config path` names the files that kmi uses".to_owned());
     output.error(one_line(error), hint);
     ExitCode::from(FAILED)
+}
+
+/// What to do about an error of the libraries.
+fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(EngineError::Rotor(error)) = error.downcast_ref() {
+        return hint(error);
+    }
+    match error.downcast_ref() {
+        Some(RotorError::Home(error)) => return Some(error.hint()),
+        Some(RotorError::Ledger(error)) => return Some(ledger_hint(error).to_owned()),
+        Some(RotorError::Upstream { .. } | RotorError::Ring { .. }) => {
+            return Some(
+                "`kmi config check` and `kmi keys list` show what is configured".to_owned(),
+            );
+        }
+        _ => {}
+    }
+    if let Some(error) = error.downcast_ref::<HomeError>() {
+        return Some(error.hint());
+    }
+    if let Some(error) = error.downcast_ref() {
+        return Some(ledger_hint(error).to_owned());
+    }
+    error.downcast_ref::<CallError>().map(|_| {
+        "look whether it hangs (`kmi status` names its process), or start it again".to_owned()
+    })
+}
+
+fn ledger_hint(error: &LedgerError) -> &'static str {
+    match error {
+        LedgerError::Damaged { .. } => "`kmi verify` shows what is damaged; what is whole stays",
+        LedgerError::Export(_) => "make room, or name another file with `-o FILE`",
+        LedgerError::Locked { .. } => "try again in a moment",
+        LedgerError::Missing(_) => "start kmi first: `kmi serve`, or `kmi run -- CMD`",
+        LedgerError::Newer { .. } => "update kmi; an older one must not write into newer files",
+        LedgerError::NotRecording(_) => "make room on the disk of the state directory",
+        LedgerError::Retired { .. } => "try again",
+        _ => "`kmi config path` names the state directory; look at its permissions and its disk",
+    }
 }
 
 /// An error and its causes; some of their texts may come from elsewhere.

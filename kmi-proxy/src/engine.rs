@@ -17,6 +17,7 @@ use crate::{
     home::Home,
     keys::Watcher,
     ledger::{LedgerError, Reader, Subscription},
+    quota_poll,
     rotor::{Rotor, RotorError, Setup},
     server::{Server, Stop},
 };
@@ -60,6 +61,7 @@ pub struct Engine {
     stop: Stop,
     serving: JoinHandle<()>,
     control: JoinHandle<()>,
+    polling: JoinHandle<()>,
 }
 
 /// What the control socket and the key watcher act on.
@@ -69,6 +71,8 @@ struct Desk {
     stop: Stop,
     /// One reload at a time.
     reloading: Mutex<()>,
+    /// How the newest reload went.
+    reloaded: watch::Sender<Option<Reply>>,
     /// `None` when files cannot be watched; `kmi reload` still reads them.
     watcher: Mutex<Option<Watcher>>,
 }
@@ -114,12 +118,14 @@ impl Engine {
             reread,
             stop: stop.clone(),
             reloading: Mutex::default(),
+            reloaded: watch::Sender::default(),
             watcher: Mutex::new(watcher),
         });
         desk.watch_targets();
         let serving = tokio::spawn(server.run(stopped));
         let control = tokio::spawn(control.run(Arc::clone(&desk)));
-        Ok(Self { desk, address, stop, serving, control })
+        let polling = tokio::spawn(quota_poll::run(Arc::clone(desk.rotor.proxy())));
+        Ok(Self { desk, address, stop, serving, control, polling })
     }
 
     /// Where it listens.
@@ -138,6 +144,12 @@ impl Engine {
         self.desk.reload()
     }
 
+    /// How the newest reload went, whoever asked for it (changed files, too); `None` before the
+    /// first.
+    pub fn reloads(&self) -> watch::Receiver<Option<Reply>> {
+        self.desk.reloaded.subscribe()
+    }
+
     /// A handle that stops it.
     pub fn stopper(&self) -> Stop {
         self.stop.clone()
@@ -146,7 +158,8 @@ impl Engine {
     /// Runs until it is told to stop (by [`Engine::stopper`] or over the control socket), lets
     /// requests end, and writes the last lines of the trace.
     pub async fn wait(self) -> Result<(), LedgerError> {
-        let Self { desk, serving, control, .. } = self;
+        let Self { desk, serving, control, polling, .. } = self;
+        polling.abort();
         // A panic in the accept loop ends serving like a stop does; the ledger is closed the same.
         let _ = serving.await;
         control.abort();
@@ -196,6 +209,12 @@ impl Desk {
 
     fn reload(&self) -> Reply {
         let _one = self.reloading.lock();
+        let reply = self.reload_alone();
+        self.reloaded.send_replace(Some(reply.clone()));
+        reply
+    }
+
+    fn reload_alone(&self) -> Reply {
         let setup = match (self.reread)() {
             Ok(setup) => setup,
             Err(failure) => return Reply::Failed(failure),

@@ -23,11 +23,13 @@ use kmi_core::{
 use parking_lot::Mutex;
 
 use crate::{
+    control::Tested,
     home::{Home, HomeError},
     keys::{self, Answers, EnvKey, Loaded, Problem, SETTLE, Sources, Variables},
     ledger::{Ledger, LedgerError, Recovered, Subscription},
     pool::{Pool, RotateError, Start},
     proxy::{Live, Proxy},
+    quota_poll,
     settings::{Settings, UpstreamSettings},
     upstream::{Upstream, UpstreamError},
 };
@@ -95,6 +97,7 @@ pub struct Rotor {
     targets: Mutex<Vec<std::path::PathBuf>>,
     listening: OnceLock<SocketAddr>,
     opened: Instant,
+    notes: Vec<String>,
 }
 
 /// Turns of one upstream that are under way.
@@ -135,7 +138,13 @@ impl Rotor {
             targets: Mutex::new(loaded.targets),
             listening: OnceLock::new(),
             opened: Instant::now(),
+            notes: notes(recovered),
         })
+    }
+
+    /// What the user should hear of what was found at the opening, a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The home.
@@ -283,6 +292,38 @@ impl Rotor {
         Ok(keys.len())
     }
 
+    /// Asks the provider about the named key, or about all of them.
+    pub async fn test(&self, name: Option<&str>) -> Result<Vec<Tested>, RotateError> {
+        let live = self.proxy.live();
+        let mut tested = Vec::new();
+        for pool in &live.pools {
+            for key in pool.inventory().keys() {
+                let wanted =
+                    |name: &str| *key.label.as_str() == *name || key.id.to_string() == name;
+                if !name.is_none_or(wanted) {
+                    continue;
+                }
+                let asked = quota_poll::test(pool, key, live.settings.health.quota_timeout).await;
+                tested.push(Tested {
+                    label: key.label.to_string(),
+                    masked: key.secret.masked(),
+                    ok: asked.is_ok(),
+                    error: asked.err(),
+                    quota: pool.quota_row(key.id),
+                });
+            }
+        }
+        match name {
+            Some(name) if tested.is_empty() => Err(RotateError::Unknown(name.to_owned())),
+            _ => Ok(tested),
+        }
+    }
+
+    /// Keys that turned out to be of one account though their files do not say so, by label.
+    pub fn siblings(&self) -> Vec<Vec<String>> {
+        self.proxy.live().pools.iter().flat_map(|pool| pool.undeclared_siblings()).collect()
+    }
+
     /// Forgets what `api_key_cmd` programs said, so that the next reload asks them again.
     pub fn forget_answers(&self) {
         self.answers.forget();
@@ -333,6 +374,16 @@ fn parse_mode(word: &str) -> Option<Mode> {
 /// The base URL for clients, without the token.
 pub fn base_url(listen: SocketAddr, base_path: &str) -> String {
     format!("http://{listen}{base_path}/v1")
+}
+
+fn notes(recovered: Recovered) -> Vec<String> {
+    let mut notes = recovered.notes;
+    if recovered.gaps > 0 {
+        let text = "kmi ended in the middle of work: the turns whose end is not known are declared \
+                    in the trace as gaps";
+        notes.push(text.to_owned());
+    }
+    notes
 }
 
 fn sources(home: &Home, setup: &Setup, answers: &Answers, settle: Duration) -> Sources {

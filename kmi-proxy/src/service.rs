@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use crate::{
     forward::{self, Destination, ReplyBody},
     gate::{self, Names},
+    head_tap::HeadTap,
     proxy::Proxy,
     reply::{self, Refusal},
     route::{Route, route},
@@ -18,11 +19,13 @@ use crate::{
 pub(crate) async fn serve(
     proxy: Arc<Proxy>,
     names: Arc<Names>,
+    head: Arc<HeadTap>,
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
     let arrived = Instant::now();
     let own = |response: Response<_>| response.map(Either::Left);
-    if let Err(refusal) = gate::check(&request, &names) {
+    let checked = gate::check(&request, &names);
+    if let Err(refusal) = checked.and_then(|()| gate::one_framing(request.headers(), &head)) {
         return own(refusal.response());
     }
     if request.method() == Method::OPTIONS {

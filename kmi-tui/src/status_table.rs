@@ -71,11 +71,16 @@ fn keys_table(
     paint: Paint,
 ) -> String {
     let mut table = paint.table(width);
-    let header = ["label", "key", "state", "used", "reqs", "errs", "busy", "p50/p95", "quota"];
-    table.set_header(header.map(|it| cell(Tone::Dim, it)));
     let active = snapshot.active_key.as_deref().filter(|_| snapshot.mode == Mode::Manual);
+    let label = if active.is_some() { "  label" } else { "label" };
+    let header = [label, "key", "state", "used", "reqs", "errs", "busy", "p50/p95", "quota"];
+    table.set_header(header.map(|it| cell(Tone::Dim, it)));
     for key in keys {
-        let mark = if active == Some(&*key.label) { "* " } else { "" };
+        let mark = match active {
+            Some(active) if active == key.label => "* ",
+            Some(_) => "  ",
+            None => "",
+        };
         table.add_row([
             cell(Tone::Plain, cut(&format!("{mark}{}", visible(&key.label)), 15)),
             cell(Tone::Dim, visible(&key.masked)),
@@ -234,15 +239,15 @@ mod tests {
         mode   manual, active key work
         proxy  http://127.0.0.1:54123/kmi-rotor/v1, pid 4242, up 3h03m
 
-        label           key      state               used reqs errs busy  p50/p95 quota
+          label         key      state               used reqs errs busy  p50/p95 quota
         * work          sk-…a1b2 healthy               3m  12k   12    3 1.2s/88s   73%
-        a-label-that-i… sk-…a1b2 warn                  3m  12k   12    3 1.2s/88s   73%
+          a-label-that… sk-…a1b2 warn                  3m  12k   12    3 1.2s/88s   73%
                                  quota_low
-        home            sk-…a1b2 blocked 4m12s         3m  12k   12    3 1.2s/88s   73%
+          home          sk-…a1b2 blocked 4m12s         3m  12k   12    3 1.2s/88s   73%
                                  concurrency_limited
-        old\u{1b}[2J    sk-…a1b2 blocked, needs you    3m  12k   12    3 1.2s/88s   73%
+          old\u{1b}[2J  sk-…a1b2 blocked, needs you    3m  12k   12    3 1.2s/88s   73%
                                  auth_failed
-        spare           sk-…a1b2 disabled                    0    0    0          12.50
+          spare         sk-…a1b2 disabled                    0    0    0          12.50
                                                                                     CNY
         "#);
     }

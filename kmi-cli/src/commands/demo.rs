@@ -23,6 +23,7 @@ use kmi_stats::{
     verify::{InFlight, Options, Verifier},
 };
 use kmi_tui::status_table::status_table;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Context, serve, verify};
 use crate::args::DemoArgs;
@@ -39,7 +40,8 @@ pub(super) fn run(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<Exit
 }
 
 async fn demo(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<ExitCode> {
-    // Removed with everything in it when the demonstration ends.
+    let mut signals = Signals::new()?;
+    // Removed with everything in it when the demonstration ends, however it ends.
     let dir = tempfile::Builder::new().prefix("kmi-demo-").tempdir()?;
     let home = Home::new(dir.path().join("home"));
     let stand_in = StandIn::start(Scenario::demo()).await.context("cannot start the stand-in")?;
@@ -47,7 +49,17 @@ async fn demo(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<ExitCode
     context.output.note(format_args!(
         "seven keys before a stand-in for Kimi; charlie will be rate limited, echo out of quota for a while"
     ));
-    let lost = visit(context, &engine, args.requests).await?;
+    let visited = tokio::select! {
+        lost = visit(context, &engine, args.requests) => Ok(lost?),
+        signal = signals.next() => Err(signal),
+    };
+    let lost = match visited {
+        Ok(lost) => lost,
+        Err(signal) => {
+            engine.stop().await?;
+            return Ok(ExitCode::from(128 + signal));
+        }
+    };
 
     let snapshot = engine.rotor().snapshot(Timestamp::now());
     let report = tokio::task::block_in_place(|| proof(&engine))?;
@@ -64,7 +76,8 @@ async fn demo(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<ExitCode
         );
     }
     if args.serve {
-        keep_serving(context, &home, &engine).await?;
+        keep_serving(context, &home, &engine)?;
+        signals.next().await;
     }
     engine.stop().await?;
     Ok(ExitCode::from(report.exit_code(false)))
@@ -151,16 +164,35 @@ fn proof(engine: &Engine) -> anyhow::Result<Report> {
     Ok(verifier.report(&InFlight::None))
 }
 
-async fn keep_serving(context: &Context<'_>, home: &Home, engine: &Engine) -> anyhow::Result<()> {
+fn keep_serving(context: &Context<'_>, home: &Home, engine: &Engine) -> anyhow::Result<()> {
     let base_url = rotor::base_url(engine.address(), &ProxySettings::default().base_path);
     let dir = home.root().display();
     context.output.data(format_args!("kmi serves at {base_url}"))?;
     context.output.note(format_args!("its home is {dir}; for example: kmi --home {dir} status"));
     context.output.note("Ctrl-C ends it and removes the home");
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        ended = tokio::signal::ctrl_c() => ended?,
-        _ = terminate.recv() => {}
-    }
     Ok(())
+}
+
+/// What ends the demonstration early.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for the next one; returns its number.
+    async fn next(&mut self) -> u8 {
+        let kind = tokio::select! {
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
+        };
+        u8::try_from(kind.as_raw_value()).unwrap_or(0)
+    }
 }

@@ -6,16 +6,18 @@ use super::Context;
 use crate::{
     args::{EnvArgs, Shell},
     client_env::{self, Endpoint},
+    desk,
     report::{Failure, USAGE},
 };
 
 pub(super) fn run(context: &Context<'_>, args: &EnvArgs) -> anyhow::Result<ExitCode> {
     let config = context.load(&[])?;
-    let listen = config.settings.proxy.listen;
+    // The running proxy may listen elsewhere than the configuration says by now.
+    let listen = desk::listening(&config)?.unwrap_or(config.settings.proxy.listen);
     if listen.port() == 0 {
         return Err(Failure::new(
             "proxy.listen has port 0: only a running proxy knows its address",
-            "set proxy.listen to a fixed port, or use `kmi run`",
+            "start one with `kmi serve`, set a fixed port, or use `kmi run`",
         )
         .code(USAGE)
         .into());

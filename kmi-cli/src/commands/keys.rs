@@ -1,7 +1,9 @@
 //! `kmi keys …`: the inventory.
 
+mod inventory;
+
 use std::{
-    io::{BufRead as _, IsTerminal as _, Read as _, Write as _},
+    io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _},
     process::ExitCode,
 };
 
@@ -17,7 +19,7 @@ use kmi_proxy::{
 };
 use zeroize::Zeroizing;
 
-use super::{Context, status};
+use super::Context;
 use crate::{
     args::KeysCommand,
     config::Config,
@@ -40,12 +42,16 @@ pub(super) fn run(
 }
 
 fn list(context: &Context<'_>, config: &Config) -> anyhow::Result<ExitCode> {
-    if !context.output.json() {
-        return status::show(context, config);
-    }
-    let status = desk::status(config, context.env)?;
+    let status = desk::status(context, config)?;
     desk::tell(&status.problems, context.output);
-    context.output.data_json(&status.snapshot.keys)?;
+    let keys = &status.snapshot.keys;
+    if context.output.json() {
+        context.output.data_json(keys)?;
+    } else if keys.is_empty() {
+        context.output.data("no keys yet: add one with `kmi keys add LABEL`")?;
+    } else {
+        context.output.raw(&inventory::table(keys))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -85,13 +91,13 @@ fn add(context: &Context<'_>, config: &Config, label: &str) -> anyhow::Result<Ex
 
 /// From a hidden prompt, or from standard input: one line, never an argument.
 fn read_key(context: &Context<'_>, label: &Label) -> anyhow::Result<Zeroizing<String>> {
-    if std::io::stdin().is_terminal() {
+    if io::stdin().is_terminal() {
         context.output.note("the key is not shown while you type or paste it");
         let text = rpassword::prompt_password(format!("API key for {label}: "));
         return Ok(Zeroizing::new(text.context("cannot read the key")?));
     }
     let mut text = Zeroizing::new(String::new());
-    std::io::stdin().lock().take(4096).read_line(&mut text).context("cannot read the key")?;
+    io::stdin().lock().take(4096).read_line(&mut text).context("cannot read the key")?;
     Ok(text)
 }
 
@@ -115,21 +121,16 @@ fn remove(
 }
 
 fn confirmed(key: &Key) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
+    if !io::stdin().is_terminal() {
         let hint = "repeat it with `--yes`";
         return Err(Failure::new("removing a key needs a confirmation", hint).code(USAGE).into());
     }
-    let mut err = std::io::stderr().lock();
-    write!(
-        err,
-        "Remove {} ({}) from {}? [y/N] ",
-        key.label,
-        key.secret.masked(),
-        visible(&key.origin)
-    )?;
+    let mut err = io::stderr().lock();
+    let (label, masked) = (&key.label, key.secret.masked());
+    write!(err, "Remove {label} ({masked}) from {}? [y/N] ", visible(&key.origin))?;
     err.flush()?;
     let mut answer = String::new();
-    std::io::stdin().lock().take(16).read_line(&mut answer)?;
+    io::stdin().lock().take(16).read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
@@ -140,7 +141,7 @@ fn switch(
     on: bool,
 ) -> anyhow::Result<ExitCode> {
     let request = Request::Switch { key: label.to_owned(), on };
-    desk::ask(config, context.env, &request)?;
+    desk::ask(context, config, &request)?;
     let word = if on { "serves again" } else { "serves no more" };
     context.output.note(format_args!("{} {word}", visible(label)));
     Ok(ExitCode::SUCCESS)

@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use kmi_proxy::{
-    control::{self, CallError, Reply, Request},
-    engine::Engine,
+    control::Problem,
+    engine::{Engine, EngineError},
 };
 
 use super::{Context, serve};
@@ -18,8 +17,14 @@ use crate::{
 
 pub(super) fn run(context: &Context<'_>, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let config = context.load(&[])?;
+    if client_env::goes_past(&args.command, context.env) {
+        context.output.warning(
+            "with a model named on its command line Kimi Code goes past the proxy",
+            "leave its `-m` out and name the model as `kmi run --model MODEL -- kimi …`",
+        );
+    }
     let code = serve::runtime()?.block_on(async {
-        match running(&config)? {
+        match desk::listening(&config)? {
             Some(listen) => launch(context, args, &config, listen).await,
             None => beside(context, args, &config).await,
         }
@@ -27,23 +32,18 @@ pub(super) fn run(context: &Context<'_>, args: &RunArgs) -> anyhow::Result<ExitC
     Ok(ExitCode::from(code))
 }
 
-/// Where the running proxy listens.
-fn running(config: &Config) -> anyhow::Result<Option<std::net::SocketAddr>> {
-    match control::call(&config.home.socket(), &Request::Status) {
-        Ok(Reply::Status(status)) => {
-            let listen =
-                status.snapshot.proxy.listen.context("the running proxy does not listen")?;
-            Ok(Some(listen.parse()?))
-        }
-        Ok(reply) => Err(desk::unexpected(&reply)),
-        Err(CallError::NotRunning) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// Runs a proxy in this process for as long as the client runs.
 async fn beside(context: &Context<'_>, args: &RunArgs, config: &Config) -> anyhow::Result<u8> {
-    let engine = engine(context, config).await?;
+    let engine = match engine(context, config).await {
+        Ok(engine) => engine,
+        // Somebody else started one in the same moment: that one will do.
+        Err(error) => match desk::listening(config)? {
+            Some(listen) => return launch(context, args, config, listen).await,
+            None => return Err(error),
+        },
+    };
+    let problems: Vec<Problem> = engine.rotor().problems().iter().map(Problem::from).collect();
+    desk::tell(&problems, context.output);
     let code = launch(context, args, config, engine.address()).await;
     engine.stop().await?;
     code
@@ -51,16 +51,18 @@ async fn beside(context: &Context<'_>, args: &RunArgs, config: &Config) -> anyho
 
 /// The configured address may be another home's; for a client of our own any port will do.
 async fn engine(context: &Context<'_>, config: &Config) -> anyhow::Result<Engine> {
-    let taken = config.settings.proxy.listen.port() != 0
-        && std::net::TcpListener::bind(config.settings.proxy.listen).is_err();
-    if !taken {
-        return serve::start(context, config, &[]).await;
-    }
     let mut listen = config.settings.proxy.listen;
-    listen.set_port(0);
-    let flags = [Flag { key: "proxy.listen", option: "kmi run", value: listen.to_string() }];
-    let config = crate::config::load(context.global, &flags, context.env)?;
-    serve::start(context, &config, &flags).await
+    match serve::start(context, config, &[]).await {
+        Err(EngineError::Listen { .. }) if listen.port() != 0 => {
+            context.output.detail(format_args!("{listen} is taken; any other port will do"));
+            listen.set_port(0);
+            let listen = listen.to_string();
+            let flags = [Flag { key: "proxy.listen", option: "kmi run", value: listen }];
+            let config = crate::config::load(context.global, &flags, context.env)?;
+            serve::start(context, &config, &flags).await.map_err(|e| serve::failure(e, &config))
+        }
+        started => started.map_err(|error| serve::failure(error, config)),
+    }
 }
 
 async fn launch(

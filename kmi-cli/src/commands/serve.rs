@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::Context as _;
 use kmi_proxy::{
-    control::{self, CallError, Problem, Reply, Request},
+    control::{Problem, Reply, Request},
     engine::{Engine, EngineError},
     ledger::LedgerError,
     rotor::{self, RotorError},
@@ -55,12 +55,13 @@ async fn run(context: &Context<'_>, config: &Config, flags: &[Flag]) -> anyhow::
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let engine = start(context, config, flags).await?;
-    let problems: Vec<Problem> = engine.rotor().problems().iter().map(Problem::from).collect();
+    let engine = start(context, config, flags).await.map_err(|error| failure(error, config))?;
+    let mut problems: Vec<Problem> = engine.rotor().problems().iter().map(Into::into).collect();
     desk::tell(&problems, context.output);
     let base_url = rotor::base_url(engine.address(), &config.settings.proxy.base_path);
     context.output.data(format_args!("kmi serves at {base_url}"))?;
 
+    let mut reloads = engine.reloads();
     let stop = engine.stopper();
     let mut stopped = stop.subscribe();
     loop {
@@ -68,10 +69,11 @@ async fn run(context: &Context<'_>, config: &Config, flags: &[Flag]) -> anyhow::
             _ = stopped.changed() => break,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => {
-                // Reading files blocks, so it is not for this thread.
-                let reply = tokio::task::block_in_place(|| engine.reload());
-                report_reload(&reply, context);
+            // Reading files blocks, so it is not for this thread.
+            _ = hangup.recv() => drop(tokio::task::block_in_place(|| engine.reload())),
+            Ok(()) = reloads.changed() => {
+                let reply = reloads.borrow_and_update().clone();
+                problems = tell_reload(reply, problems, context);
             }
         }
     }
@@ -85,18 +87,54 @@ async fn run(context: &Context<'_>, config: &Config, flags: &[Flag]) -> anyhow::
     Ok(())
 }
 
-/// Starts a proxy in this process; says who runs one already.
+/// Says how a reload of this process went; what is known to be wrong is not said again.
+fn tell_reload(reply: Option<Reply>, known: Vec<Problem>, context: &Context<'_>) -> Vec<Problem> {
+    let Some(Reply::Reloaded(mut reloaded)) = reply else {
+        if let Some(reply) = reply {
+            report_reload(&reply, context);
+        }
+        return known;
+    };
+    let problems = reloaded.problems.clone();
+    reloaded.problems.retain(|problem| !known.contains(problem));
+    report_reload(&Reply::Reloaded(reloaded), context);
+    problems
+}
+
+/// Starts a proxy in this process; waits a moment for a command that is at work on the home.
 pub(super) async fn start(
     context: &Context<'_>,
     config: &Config,
     flags: &[Flag],
-) -> anyhow::Result<Engine> {
-    let setup = desk::setup(config, context.env);
-    let reread = desk::reread(context, flags);
-    Engine::start(config.home.clone(), setup, reread).await.map_err(|error| match &error {
+) -> Result<Engine, EngineError> {
+    let since = Instant::now();
+    loop {
+        let setup = desk::setup(config, context.env);
+        let reread = desk::reread(context, flags);
+        match Engine::start(config.home.clone(), setup, reread).await {
+            Err(EngineError::Rotor(RotorError::Ledger(LedgerError::Locked { .. })))
+                if since.elapsed() < desk::PATIENCE && !desk::is_running(config) =>
+            {
+                tokio::time::sleep(desk::RETRY).await;
+            }
+            started => {
+                let notes = started.as_ref().map_or(&[][..], |engine| engine.rotor().notes());
+                notes.iter().for_each(|note| context.output.note(note));
+                return started;
+            }
+        }
+    }
+}
+
+/// Why a proxy cannot start, with what to do; says who runs one already.
+pub(super) fn failure(error: EngineError, config: &Config) -> anyhow::Error {
+    match &error {
         EngineError::Rotor(RotorError::Ledger(LedgerError::Locked { pid, .. })) => {
+            if !desk::is_running(config) {
+                return desk::held(config, *pid).into();
+            }
             let who = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
-            let what = format!("another kmi{who} runs on {}", config.home.root().display());
+            let what = format!("another kmi{who} serves {}", config.home.root().display());
             Failure::new(what, "stop it with `kmi stop`, or use another `--home`").into()
         }
         EngineError::Listen { .. } => {
@@ -108,7 +146,7 @@ pub(super) async fn start(
             Failure::new(error.to_string(), hint).into()
         }
         _ => error.into(),
-    })
+    }
 }
 
 /// Starts the same command in the background and waits until it serves.
@@ -162,18 +200,13 @@ pub(super) fn stop(context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     while start.elapsed() < patience {
         // The socket goes away when the last request has ended.
-        if !is_running(&config) {
+        if !desk::is_running(&config) {
             context.output.note("stopped");
             return Ok(ExitCode::SUCCESS);
         }
         thread::sleep(Duration::from_millis(20));
     }
     Err(Failure::new("the proxy is still stopping", "look again with `kmi status`").into())
-}
-
-fn is_running(config: &Config) -> bool {
-    let call = control::call(&config.home.socket(), &Request::Status);
-    !matches!(call, Err(CallError::NotRunning))
 }
 
 pub(super) fn reload(context: &Context<'_>) -> anyhow::Result<ExitCode> {

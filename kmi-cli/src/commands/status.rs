@@ -3,16 +3,20 @@
 use std::process::ExitCode;
 
 use jiff::Timestamp;
-use kmi_core::snapshot::Snapshot;
-use kmi_proxy::ledger::{LedgerError, Reader};
+use kmi_core::{display::visible, snapshot::Snapshot};
+use kmi_proxy::{
+    control::Status,
+    ledger::{LedgerError, Reader},
+};
 use kmi_stats::{
+    confidence::MIN_TURNS,
     report::{Report, Verdict},
     verify::{InFlight, Options, Verifier},
 };
 use kmi_tui::{quantity::percent, status_table::status_table};
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, verify};
 use crate::{config::Config, desk};
 
 /// How far back the status looks; `kmi verify` looks at everything.
@@ -23,7 +27,7 @@ const TAIL: u64 = 5_000;
 struct StatusJson<'a> {
     #[serde(flatten)]
     snapshot: &'a Snapshot,
-    fairness: Option<Report>,
+    fairness: Report,
     trace_failure: Option<&'a str>,
 }
 
@@ -35,13 +39,18 @@ pub(super) fn run(context: &Context<'_>) -> anyhow::Result<ExitCode> {
 /// A bare `kmi`: the status, or how to start.
 pub(super) fn overview(context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let config = context.load(&[])?;
-    let status = desk::status(&config, context.env)?;
-    if !status.snapshot.keys.is_empty() {
-        return show(context, &config);
+    // Looking around makes no home.
+    if config.env_keys.is_empty() && !config.home.root().exists() {
+        context.output.data(START)?;
+        return Ok(ExitCode::SUCCESS);
     }
-    desk::tell(&status.problems, context.output);
-    context.output.data(START)?;
-    Ok(ExitCode::SUCCESS)
+    let status = desk::status(context, &config)?;
+    if status.snapshot.keys.is_empty() && !context.output.json() {
+        desk::tell(&status.problems, context.output);
+        context.output.data(START)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(context, &config, &status)
 }
 
 const START: &str = "\
@@ -56,15 +65,11 @@ kmi uses several Kimi API keys of yours as one, fairly and provably. It has no k
 
 /// Shows the status as a table or as JSON.
 pub(super) fn show(context: &Context<'_>, config: &Config) -> anyhow::Result<ExitCode> {
-    let status = desk::status(config, context.env)?;
-    let now = Timestamp::now();
-    let fairness = fairness(config, now);
-    if context.output.json() {
-        let trace_failure = status.trace_failure.as_deref();
-        let json = StatusJson { snapshot: &status.snapshot, fairness, trace_failure };
-        context.output.data_json(&json)?;
-        return Ok(ExitCode::SUCCESS);
-    }
+    print(context, config, &desk::status(context, config)?)
+}
+
+fn print(context: &Context<'_>, config: &Config, status: &Status) -> anyhow::Result<ExitCode> {
+    let fairness = fairness(context, config);
     desk::tell(&status.problems, context.output);
     if let Some(failure) = &status.trace_failure {
         context.output.warning(
@@ -72,49 +77,59 @@ pub(super) fn show(context: &Context<'_>, config: &Config) -> anyhow::Result<Exi
             "make room on the disk; what is missing will be declared",
         );
     }
-    let table = status_table(&status.snapshot, now, context.output.width(), context.output.paint());
-    context.output.data(table)?;
-    context.output.data(format_args!("fairness: {}", in_words(fairness.as_ref())))?;
+    if context.output.json() {
+        let trace_failure = status.trace_failure.as_deref();
+        let json = StatusJson { snapshot: &status.snapshot, fairness, trace_failure };
+        context.output.data_json(&json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (width, paint) = (context.output.width(), context.output.paint());
+    context.output.data(status_table(&status.snapshot, Timestamp::now(), width, paint))?;
+    context.output.data(format_args!("\nfairness  {}", in_words(&fairness)))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The numbers of the last lines of the ledger; `None` without a ledger that can be read.
-pub(super) fn fairness(config: &Config, _now: Timestamp) -> Option<Report> {
-    let read = || -> Result<Report, LedgerError> {
-        let reader = Reader::open(config.home.state_dir())?;
-        let tail = reader.tail(TAIL)?;
-        let mut verifier = Verifier::new(Options::default());
-        let first = tail.first().map_or(1, |line| line.seq);
-        for line in reader.epochs_in_force(first)?.iter().chain(&tail) {
-            // Only an export can be a filtered one.
-            let _ = verifier.line(line.text.as_bytes());
+/// The numbers of the last lines of the ledger; those of no turns without a ledger.
+pub(super) fn fairness(context: &Context<'_>, config: &Config) -> Report {
+    let in_flight = verify::in_flight(config);
+    match tail(config) {
+        Ok(verifier) => verifier.report(&in_flight),
+        Err(error) => {
+            if !matches!(error, LedgerError::Missing(_)) {
+                let what = format!("the trace cannot be read: {error}");
+                context.output.warning(visible(&what), "`kmi verify` shows what is wrong with it");
+            }
+            Verifier::new(Options::default()).report(&InFlight::None)
         }
-        // What is in flight shows as open turns; they spoil nothing here.
-        Ok(verifier.report(&InFlight::None))
-    };
-    read().ok()
+    }
+}
+
+fn tail(config: &Config) -> Result<Verifier, LedgerError> {
+    let reader = Reader::open(config.home.state_dir())?;
+    let tail = reader.tail(TAIL)?;
+    let mut verifier = Verifier::new(Options::default());
+    let first = tail.first().map_or(1, |line| line.seq);
+    for line in reader.epochs_in_force(first)?.iter().chain(&tail) {
+        // Only an export can be a filtered one.
+        let _ = verifier.line(line.text.as_bytes());
+    }
+    Ok(verifier)
 }
 
 /// The fairness of the last turns in one line; never 100 % on thin data.
-pub(super) fn in_words(report: Option<&Report>) -> String {
-    let Some(report) = report else { return "no trace yet".to_owned() };
+pub(super) fn in_words(report: &Report) -> String {
     let window = &report.window.numbers;
-    let confidence = percent(window.confidence, 2);
+    let (m, n) = (window.conforming, window.turns);
     match window.verdict {
         Verdict::InsufficientData => {
-            format!("too few turns to judge ({} of 59)", window.turns)
+            format!("{n} turns so far; it takes {MIN_TURNS} to judge")
         }
         Verdict::Violated => {
-            format!(
-                "VIOLATED: {} of the last {} turns; see `kmi verify`",
-                window.violations, window.turns
-            )
+            format!("VIOLATED: {m} of the last {n} turns in order; see `kmi verify`")
         }
         Verdict::Incomplete | Verdict::Verified => {
-            let (m, n) = (window.conforming, window.turns);
-            format!(
-                "{m} of the last {n} turns in order, confidence {confidence}; `kmi verify` proves it"
-            )
+            let confidence = percent(window.confidence, 2);
+            format!("{m} of the last {n} turns in order, confidence {confidence}")
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `kmi trace`: following, and exporting.
 
 use std::{
+    collections::HashMap,
     fs::OpenOptions,
     io::{self, BufWriter, IsTerminal as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
@@ -49,6 +50,7 @@ fn follow(context: &Context<'_>, config: &Config, filter: &Filter) -> anyhow::Re
     if !raw {
         context.output.data(layout.header())?;
     }
+    let mut masks = Masks::new(config);
     for line in lines {
         let line = line.context("the running proxy broke off")?;
         let attempt = attempt(&line);
@@ -57,12 +59,41 @@ fn follow(context: &Context<'_>, config: &Config, filter: &Filter) -> anyhow::Re
         }
         match attempt {
             _ if raw => context.output.data(&line)?,
-            Some(attempt) => context.output.data(layout.row(&attempt, None))?,
+            Some(attempt) => {
+                let masked = masks.of(&attempt.key);
+                context.output.data(layout.row(&attempt, masked))?;
+            }
             None => {}
         }
     }
     context.output.note("the proxy has stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// The masked forms of the running proxy's keys.
+struct Masks<'a> {
+    config: &'a Config,
+    /// By key id; `None` for a key that the proxy does not have any more.
+    known: HashMap<String, Option<String>>,
+}
+
+impl<'a> Masks<'a> {
+    fn new(config: &'a Config) -> Self {
+        Self { config, known: HashMap::new() }
+    }
+
+    /// The masked form of a key; asks the proxy again when the key is a new one.
+    fn of(&mut self, key: &str) -> Option<&str> {
+        if !self.known.contains_key(key) {
+            self.known.insert(key.to_owned(), None);
+            let status = control::call(&self.config.home.socket(), &control::Request::Status);
+            if let Ok(control::Reply::Status(status)) = status {
+                let rows = status.snapshot.keys.into_iter();
+                self.known.extend(rows.map(|row| (row.key, Some(row.masked))));
+            }
+        }
+        self.known.get(key)?.as_deref()
+    }
 }
 
 fn head(config: &Config) -> Option<u64> {

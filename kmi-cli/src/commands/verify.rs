@@ -72,7 +72,10 @@ fn options(args: &VerifyArgs) -> anyhow::Result<Options> {
 
 fn read_file(path: &Path, verifier: &mut Verifier, context: &Context<'_>) -> anyhow::Result<()> {
     let shown = path.display();
-    let file = File::open(path).with_context(|| format!("cannot open {shown}"))?;
+    let file = File::open(path).map_err(|error| {
+        let hint = "name a file that `kmi trace export -o FILE` wrote, or none for the ledger";
+        Failure::new(format!("cannot open {shown}: {error}"), hint)
+    })?;
     let progress = progress(file.metadata().map(|meta| meta.len()).unwrap_or(0), context);
     let mut file = BufReader::with_capacity(1 << 20, file);
     let mut line = Vec::new();
@@ -99,15 +102,7 @@ fn read_ledger(
     context: &Context<'_>,
 ) -> anyhow::Result<InFlight> {
     // First what is under way, then the lines: so what ends in between is no open turn.
-    let in_flight = match control::call(&config.home.socket(), &Request::InFlight) {
-        Ok(Reply::InFlight(turns)) => {
-            let flight = |(upstream, turns): (Arc<str>, kmi_proxy::rotor::InFlight)| {
-                (upstream, Flight { turns: turns.turns, newest: turns.newest })
-            };
-            InFlight::Turns(turns.into_iter().map(flight).collect::<HashMap<_, _>>())
-        }
-        _ => InFlight::None,
-    };
+    let in_flight = in_flight(config);
     let reader = match Reader::open(config.home.state_dir()) {
         Ok(reader) => reader,
         Err(LedgerError::Missing(_)) => return Ok(in_flight),
@@ -124,6 +119,19 @@ fn read_ledger(
     }
     progress.finish_and_clear();
     Ok(in_flight)
+}
+
+/// The turns that the running proxy has under way; what ended before is on the disk then.
+pub(super) fn in_flight(config: &Config) -> InFlight {
+    match control::call(&config.home.socket(), &Request::InFlight) {
+        Ok(Reply::InFlight(turns)) => {
+            let flight = |(upstream, turns): (Arc<str>, kmi_proxy::rotor::InFlight)| {
+                (upstream, Flight { turns: turns.turns, newest: turns.newest })
+            };
+            InFlight::Turns(turns.into_iter().map(flight).collect::<HashMap<_, _>>())
+        }
+        _ => InFlight::None,
+    }
 }
 
 fn refuse(refused: &Refused) -> Failure {

@@ -208,19 +208,20 @@ impl<'a> Journey<'a> {
                 return self.after(&verdict, self.own(&refusal));
             }
         };
-        let again = self.may_go_on(&verdict);
+        let (again, read) = (self.may_go_on(&verdict), head.len() as u64);
+        let key = &attempt.picked().key;
+        let head = redact::redact(sent.response.headers_mut(), head, key, &self.live.pools);
         if !again && !judge::is_about_the_key(&verdict) && !complete {
             // Too long to hold: relayed as it comes.
             return Next::Answer(self.relay(attempt, sent, head, verdict));
         }
         attempt.first_byte();
-        attempt.seen.bytes = head.len() as u64;
+        attempt.seen.bytes = read;
         let (mut parts, _) = sent.response.into_parts();
         if complete {
             self.upstream.origin(self.surface).give_back(sent.connection);
         }
         relay::rebuild(&mut parts.headers, &attempt, self.template.method(), parts.status);
-        let head = redact::redact(&mut parts.headers, head, &self.live.pools);
         attempt.end(&verdict);
         self.after(&verdict, Response::from_parts(parts, Either::Left(Full::new(head))))
     }

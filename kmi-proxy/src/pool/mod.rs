@@ -5,6 +5,7 @@
 //! an await; nothing under it touches a disk or a socket.
 
 mod epoch;
+mod quota;
 mod state;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -18,8 +19,14 @@ use kmi_core::{
     ring::RingError,
     snapshot::KeyRow,
     state::Mode,
+    trace::HealthChange,
 };
-use kmi_health::{Policy, board::Exhausted, breaker::AttemptId, classify::Verdict};
+use kmi_health::{
+    Policy,
+    board::{Board, Exhausted},
+    breaker::AttemptId,
+    classify::Verdict,
+};
 use parking_lot::Mutex;
 
 use self::state::State;
@@ -193,6 +200,15 @@ impl Pool {
     /// The keys now in force.
     pub fn inventory(&self) -> Arc<Inventory> {
         Arc::clone(&self.state.lock().inventory)
+    }
+
+    /// Changes the board under the lock, by a key's number; nothing when the key is gone.
+    fn on_board(&self, key: KeyId, change: impl FnOnce(&mut Board, usize) -> Vec<HealthChange>) {
+        let mut state = self.state.lock();
+        if let Some(key) = state.board.position(key) {
+            let changes = change(&mut state.board, key);
+            state.settle(changes, &self.name, &self.sink);
+        }
     }
 
     /// How many turns are under way, and the newest one that was given out.

@@ -27,7 +27,7 @@ pub(super) struct State {
     pub(super) mode: Mode,
     active: Option<KeyId>,
     disabled: HashSet<KeyId>,
-    board: Board,
+    pub(super) board: Board,
     /// `None` without keys: a ring has at least one.
     wheel: Option<Wheel>,
     /// Where the rotation stood when the last key went away.
@@ -271,7 +271,7 @@ impl State {
         self.wheel.as_ref().map_or_else(resting, |wheel| wheel.rotation.last_turn())
     }
 
-    fn settle(&mut self, changes: Vec<HealthChange>, name: &Arc<str>, sink: &Sink) {
+    pub(super) fn settle(&mut self, changes: Vec<HealthChange>, name: &Arc<str>, sink: &Sink) {
         self.settle_eligible();
         tell(changes, name, sink);
     }
