@@ -1,5 +1,6 @@
 //! What is known of keys: quotas that are asked, and blocks that a restart does not forget.
 
+use http::Method;
 use jiff::Timestamp;
 use kmi_core::state::{KeyState, Reason};
 use kmi_proxy::{
@@ -42,5 +43,22 @@ async fn a_restart_does_not_hammer_a_key_that_rests() -> anyhow::Result<()> {
     assert_eq!((after.state, after.until), (before.state, before.until));
     let mut client = proxy.client().await?;
     assert_eq!(client.chat(false).await?.header("x-kmi-attempts"), "1");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usages_is_one_answer_for_the_whole_pool() -> anyhow::Result<()> {
+    let proxy = TestProxy::start(Scenario::healthy(3)).await?;
+    let mut client = proxy.client().await?;
+    let answer = client.fetch(client.request(Method::GET, "/v1/usages"), "").await?;
+    assert_eq!(answer.status, 200);
+    let json = answer.json();
+    // Both shapes: kimi-cli reads `usage` and `limits`, kimi-code reads `usages`.
+    assert!(json["usage"]["limit"].is_string() && json["limits"].is_array(), "{json}");
+    assert!(json["usages"]["limit_7d"]["used_ratio"].is_number(), "{json}");
+    assert_eq!(proxy.attempts().await?.len(), 0, "kmi's own answer is no turn");
+    let asked = proxy.upstream.requests_per_key();
+    client.fetch(client.request(Method::GET, "/v1/usages"), "").await?;
+    assert_eq!(proxy.upstream.requests_per_key(), asked, "what is known is not asked again");
     Ok(())
 }
