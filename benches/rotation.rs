@@ -25,7 +25,7 @@ use kmi_core::{
 use kmi_health::{Policy, classify::Verdict};
 use kmi_proxy::{
     ledger::Ledger,
-    pool::{Pool, Seen, Start, Tried},
+    pool::{Journal, Pool, Seen, Start, Tried},
     settings::{TraceSettings, UpstreamSettings},
     upstream::Upstream,
 };
@@ -120,7 +120,8 @@ impl Place {
             base_url: "http://127.0.0.1:9/v1".into(),
             ..UpstreamSettings::default()
         })?;
-        let pool = Pool::open("kimi".into(), upstream, ledger.sink(), start, now)?;
+        let journal = Journal::new("kimi".into(), ledger.sink(), ledger.settings().clone());
+        let pool = Pool::open(upstream, journal, start, now)?;
         Ok(Self { pool, _ledger: ledger, _dir: dir })
     }
 }

@@ -16,6 +16,7 @@ use kmi_health::{
     quota::Quota,
     retry_after::RetryHeaders,
 };
+use tokio::task::JoinSet;
 
 use crate::{
     body::Outgoing,
@@ -25,6 +26,10 @@ use crate::{
     upstream::{Surface, Upstream},
 };
 
+/// Where Kimi Code tells what is left.
+pub(crate) const USAGES: &str = "/usages";
+/// Keys that are asked at the same time, when somebody waits for the answer.
+const ASKED_AT_ONCE: usize = 32;
 /// No quota answer is larger.
 const BODY_LIMIT: usize = 256 << 10;
 /// The first poll comes this long after the start, and up to twice as long: a short `kmi run`
@@ -56,20 +61,42 @@ pub(crate) async fn run(proxy: Arc<Proxy>) {
     }
 }
 
+/// The quota of a pool as one answer of `/usages`: what is known, else what its keys say now.
+/// `None` where the provider has no such thing, or no key gets an answer.
+pub(crate) async fn usages(pool: &Arc<Pool>, limit: Duration) -> Option<String> {
+    if pool.upstream().settings().kind != UpstreamKind::KimiCode {
+        return None;
+    }
+    if let Some(known) = pool.usages() {
+        return Some(known);
+    }
+    let mut asking = JoinSet::new();
+    for key in pool.keys_to_ask().into_iter().take(ASKED_AT_ONCE) {
+        let pool = Arc::clone(pool);
+        asking.spawn(async move { poll(&pool, &key, limit).await });
+    }
+    asking.join_all().await;
+    pool.usages()
+}
+
 async fn round(pool: &Pool, limit: Duration) {
     if endpoint(pool.upstream().settings().kind).is_none() {
         return;
     }
     for key in pool.keys_to_ask() {
-        let asked = ask(&pool.upstream(), &key, limit).await;
-        let now = Timestamp::now();
-        match asked {
-            Asked::Works(Some(quota)) => pool.set_quota(key.id, *quota, now),
-            Asked::Works(None) => {}
-            // Only a request's own refusal blocks a key; a failing poll is merely shown.
-            Asked::Refused(_) | Asked::Failed(_) => pool.quota_failed(key.id, now),
-        }
+        poll(pool, &key, limit).await;
         tokio::time::sleep(BETWEEN_KEYS).await;
+    }
+}
+
+async fn poll(pool: &Pool, key: &Key, limit: Duration) {
+    let asked = ask(&pool.upstream(), key, limit).await;
+    let now = Timestamp::now();
+    match asked {
+        Asked::Works(Some(quota)) => pool.set_quota(key.id, *quota, now),
+        Asked::Works(None) => {}
+        // Only a request's own refusal blocks a key; a failing poll is merely shown.
+        Asked::Refused(_) | Asked::Failed(_) => pool.quota_failed(key.id, now),
     }
 }
 
@@ -100,7 +127,7 @@ pub(crate) async fn test(pool: &Pool, key: &Key, limit: Duration) -> Result<(), 
 /// Where an upstream tells what is left; a generic one does not, but its models prove a key.
 fn endpoint(kind: UpstreamKind) -> Option<&'static str> {
     match kind {
-        UpstreamKind::KimiCode => Some("/usages"),
+        UpstreamKind::KimiCode => Some(USAGES),
         UpstreamKind::OpenPlatform => Some("/users/me/balance"),
         UpstreamKind::OpenAi => None,
     }

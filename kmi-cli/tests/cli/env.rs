@@ -44,7 +44,7 @@ fn a_free_port_is_not_known_in_advance() {
     --- out
     --- err
     error: proxy.listen has port 0: only a running proxy knows its address
-    hint: set proxy.listen to a fixed port, or use `kmi run`
+    hint: start one with `kmi serve`, set a fixed port, or use `kmi run`
     ");
 }
 

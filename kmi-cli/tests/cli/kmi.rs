@@ -42,7 +42,12 @@ impl User {
 
     /// `kmi` with these arguments, run in `~/work`.
     pub(crate) fn command(&self, args: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kmi"));
+        Command::from_std(self.std_command(args))
+    }
+
+    /// The same for a process that the test wants to hold.
+    pub(crate) fn std_command(&self, args: &str) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kmi"));
         command
             .args(args.split_whitespace())
             .env_clear()
@@ -70,6 +75,19 @@ impl User {
 }
 
 impl Run {
+    /// The same, where it has to be good.
+    #[track_caller]
+    pub(crate) fn good(self) -> Self {
+        assert_eq!(self.code, 0, "{}", self.told());
+        self
+    }
+
+    /// What was printed, as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}\n{}", self.told()))
+    }
+
     /// All of it, for snapshots.
     pub(crate) fn told(&self) -> String {
         format!("{}\n--- out\n{}--- err\n{}", self.code, self.out, self.err)

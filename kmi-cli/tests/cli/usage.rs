@@ -38,7 +38,7 @@ fn help_is_data() {
           --json                       Print data as JSON
           --color <auto|always|never>  When to use colour (`NO_COLOR` is obeyed) [default: auto]
       -q, --quiet                      Say only what was asked for, and errors
-      -v, --verbose...                 Say more; twice for even more
+      -v, --verbose...                 Say which files are used; twice: which settings, too
 
     Shortcuts:
           --rotate [<KEY>]  Switch to the next usable key, or to KEY: same as `kmi rotate [KEY]`

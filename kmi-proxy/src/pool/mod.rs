@@ -5,6 +5,7 @@
 //! an await; nothing under it touches a disk or a socket.
 
 mod epoch;
+mod journal;
 mod quota;
 mod state;
 
@@ -29,18 +30,18 @@ use kmi_health::{
 };
 use parking_lot::Mutex;
 
+pub use self::journal::Journal;
 use self::state::State;
 use crate::{
-    ledger::{Resumed, Sink, TurnPage},
+    ledger::{Resumed, TurnPage},
     upstream::Upstream,
 };
 
 /// The keys of one upstream.
 #[derive(Debug)]
 pub struct Pool {
-    name: Arc<str>,
+    journal: Journal,
     upstream: ArcSwap<Upstream>,
-    sink: Sink,
     state: Mutex<State>,
 }
 
@@ -109,19 +110,18 @@ pub struct Place {
 impl Pool {
     /// Opens a pool; a new ring becomes a new epoch in the trace.
     pub fn open(
-        name: Arc<str>,
         upstream: Upstream,
-        sink: Sink,
+        journal: Journal,
         start: Start,
         now: Timestamp,
     ) -> Result<Self, RingError> {
-        let state = State::open(&name, start, &sink, now)?;
-        Ok(Self { name, upstream: ArcSwap::from_pointee(upstream), sink, state: Mutex::new(state) })
+        let state = State::open(start, &journal, now)?;
+        Ok(Self { journal, upstream: ArcSwap::from_pointee(upstream), state: Mutex::new(state) })
     }
 
     /// The upstream's name.
     pub fn name(&self) -> &Arc<str> {
-        &self.name
+        self.journal.upstream()
     }
 
     /// The way to the upstream.
@@ -142,7 +142,7 @@ impl Pool {
         now: Timestamp,
     ) -> Result<Picked, NoKey> {
         let mut state = self.state.lock();
-        state.refresh(now, &self.name, &self.sink);
+        state.refresh(now, &self.journal);
         state.pick(tried, model, now)
     }
 
@@ -154,7 +154,7 @@ impl Pool {
     /// Takes note of how an attempt ended.
     pub fn observe(&self, picked: &Picked, seen: &Seen<'_>, now: Timestamp) {
         let mut state = self.state.lock();
-        state.observe(picked, seen, now, &self.name, &self.sink);
+        state.observe(picked, seen, now, &self.journal);
     }
 
     /// Replaces the keys; running attempts end on the old ones.
@@ -164,7 +164,7 @@ impl Pool {
         policy: Policy,
         now: Timestamp,
     ) -> Result<(), RingError> {
-        self.state.lock().adopt(inventory, policy, &self.name, &self.sink, now)
+        self.state.lock().adopt(inventory, policy, now, &self.journal)
     }
 
     /// Sets how keys are chosen.
@@ -175,20 +175,20 @@ impl Pool {
     /// Makes a key the active one: the one that is named, or the next usable one.
     pub fn rotate(&self, name: Option<&str>, now: Timestamp) -> Result<Arc<Key>, RotateError> {
         let mut state = self.state.lock();
-        state.refresh(now, &self.name, &self.sink);
+        state.refresh(now, &self.journal);
         state.rotate(name)
     }
 
     /// Switches a key off or on again; `None` when no key has this label or id. Switching a key
     /// on also ends whatever blocked it.
     pub fn set_disabled(&self, name: &str, disabled: bool, now: Timestamp) -> Option<Arc<Key>> {
-        self.state.lock().set_disabled(name, disabled, now, &self.name, &self.sink)
+        self.state.lock().set_disabled(name, disabled, now, &self.journal)
     }
 
     /// The active key, and the rows of all keys.
     pub fn rows(&self, now: Timestamp) -> (Option<Label>, Vec<KeyRow>) {
         let mut state = self.state.lock();
-        state.refresh(now, &self.name, &self.sink);
+        state.refresh(now, &self.journal);
         (state.active_key().map(|key| key.label.clone()), state.rows())
     }
 
@@ -207,7 +207,7 @@ impl Pool {
         let mut state = self.state.lock();
         if let Some(key) = state.board.position(key) {
             let changes = change(&mut state.board, key);
-            state.settle(changes, &self.name, &self.sink);
+            state.settle(changes, &self.journal);
         }
     }
 

@@ -11,15 +11,15 @@ use kmi_core::{
     rotation::{self, Rotation},
     snapshot::KeyRow,
     state::Mode,
-    trace::{HealthChange, Record},
+    trace::HealthChange,
 };
 use kmi_health::{
     Policy,
     board::{Board, Exhausted, Finished},
 };
 
-use super::{NoKey, Picked, Place, RotateError, Seen, Start, Tried, epoch};
-use crate::ledger::{Resumed, Sink, TurnPage};
+use super::{Journal, NoKey, Picked, Place, RotateError, Seen, Start, Tried, epoch};
+use crate::ledger::{Resumed, TurnPage};
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -47,12 +47,7 @@ struct Wheel {
 }
 
 impl State {
-    pub(super) fn open(
-        name: &Arc<str>,
-        start: Start,
-        sink: &Sink,
-        now: Timestamp,
-    ) -> Result<Self, RingError> {
+    pub(super) fn open(start: Start, journal: &Journal, now: Timestamp) -> Result<Self, RingError> {
         let board = Board::new(&start.inventory, start.policy.clone());
         let mut state = Self {
             inventory: Arc::default(),
@@ -65,7 +60,9 @@ impl State {
             page: start.page,
             open_turns: 0,
         };
-        state.adopt(start.inventory, start.policy, name, sink, now)?;
+        state.adopt(start.inventory, start.policy, now, journal)?;
+        let changes = state.board.import(&journal.blocks(), now);
+        state.settle(changes, journal);
         Ok(state)
     }
 
@@ -74,15 +71,14 @@ impl State {
         &mut self,
         inventory: Inventory,
         policy: Policy,
-        name: &Arc<str>,
-        sink: &Sink,
         now: Timestamp,
+        journal: &Journal,
     ) -> Result<(), RingError> {
-        let before = self.resumed(name, now);
+        let before = self.resumed(journal.upstream(), now);
         let rotation = if inventory.is_empty() {
             None
         } else {
-            Some(epoch::begin(name, &inventory, before.as_ref(), sink, now)?)
+            Some(epoch::begin(&inventory, before.as_ref(), journal, now)?)
         };
         let mut board = Board::new(&inventory, policy);
         let mut changes = board.adopt(&self.board, now);
@@ -99,7 +95,7 @@ impl State {
         });
         self.resting = before;
         self.inventory = Arc::new(inventory);
-        tell(changes, name, sink);
+        journal.health(changes);
         Ok(())
     }
 
@@ -115,10 +111,10 @@ impl State {
     }
 
     /// Lets time pass for the keys' health: one comparison when nothing is due.
-    pub(super) fn refresh(&mut self, now: Timestamp, name: &Arc<str>, sink: &Sink) {
+    pub(super) fn refresh(&mut self, now: Timestamp, journal: &Journal) {
         if self.board.next_change().is_some_and(|due| due <= now) {
             let changes = self.board.refresh(now);
-            self.settle(changes, name, sink);
+            self.settle(changes, journal);
         }
     }
 
@@ -188,15 +184,14 @@ impl State {
         picked: &Picked,
         seen: &Seen<'_>,
         now: Timestamp,
-        name: &Arc<str>,
-        sink: &Sink,
+        journal: &Journal,
     ) {
         self.open_turns -= u64::from(picked.turn.is_some());
         // A reload may have given the key another number, or taken it away.
         let key = self.number_of(picked);
         let finished = Finished { model: seen.model, latency: seen.latency, tokens: seen.tokens };
         let changes = self.board.finish(key, picked.attempt, seen.verdict, &finished, now);
-        self.settle(changes, name, sink);
+        self.settle(changes, journal);
     }
 
     fn number_of(&self, picked: &Picked) -> usize {
@@ -235,8 +230,7 @@ impl State {
         name: &str,
         disabled: bool,
         now: Timestamp,
-        upstream: &Arc<str>,
-        sink: &Sink,
+        journal: &Journal,
     ) -> Option<Arc<Key>> {
         let number = self.inventory.find(name)?;
         let key = Arc::clone(&self.inventory.keys()[number]);
@@ -247,7 +241,7 @@ impl State {
             self.disabled.remove(&key.id);
             self.board.enable(number, now)
         };
-        self.settle(changes, upstream, sink);
+        self.settle(changes, journal);
         Some(key)
     }
 
@@ -271,9 +265,9 @@ impl State {
         self.wheel.as_ref().map_or_else(resting, |wheel| wheel.rotation.last_turn())
     }
 
-    pub(super) fn settle(&mut self, changes: Vec<HealthChange>, name: &Arc<str>, sink: &Sink) {
+    pub(super) fn settle(&mut self, changes: Vec<HealthChange>, journal: &Journal) {
         self.settle_eligible();
-        tell(changes, name, sink);
+        journal.health(changes);
     }
 
     fn settle_eligible(&mut self) {
@@ -302,10 +296,4 @@ fn manual(
     let mask = eligible.best_tier_without(tried);
     let cursor = active.and_then(|key| ring.first_slot(key));
     rotation::successor(ring, cursor, &mask, tried).map(|slot| ring.key_at(slot))
-}
-
-fn tell(changes: Vec<HealthChange>, name: &Arc<str>, sink: &Sink) {
-    for change in changes {
-        sink.push(Record::Health(HealthChange { upstream: Some(Arc::clone(name)), ..change }));
-    }
 }

@@ -12,7 +12,7 @@ use kmi_core::{
 use super::{DISABLED, RotorError, active_setting};
 use crate::{
     ledger::{Ledger, Recovered},
-    pool::{Pool, Start},
+    pool::{Journal, Pool, Start},
     settings::{Settings, UpstreamSettings},
     upstream::Upstream,
 };
@@ -66,7 +66,8 @@ pub(super) fn open_pool(
     };
     let way = Upstream::new(upstream)
         .map_err(|source| RotorError::Upstream { upstream: Arc::clone(&name), source })?;
-    let pool = Pool::open(Arc::clone(&name), way, ledger.sink(), start, now)
+    let journal = Journal::new(Arc::clone(&name), ledger.sink(), stored.clone());
+    let pool = Pool::open(way, journal, start, now)
         .map_err(|source| RotorError::Ring { upstream: name, source })?;
     Ok(Arc::new(pool))
 }
