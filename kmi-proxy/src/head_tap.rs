@@ -132,7 +132,9 @@ mod tests {
 
     fn names_length(reads: &[&str]) -> bool {
         let tap = HeadTap::default();
-        reads.iter().for_each(|bytes| tap.read(bytes.as_bytes()));
+        for bytes in reads {
+            tap.read(bytes.as_bytes());
+        }
         tap.names_length()
     }
 
@@ -160,7 +162,9 @@ mod tests {
         tap.read(b"POST / HTTP/1.1\r\n\r\n");
         assert!(!tap.names_length());
         tap.written();
-        (0..100).for_each(|_| tap.read(&[b'a'; 1000]));
+        for _ in 0..100 {
+            tap.read(&[b'a'; 1000]);
+        }
         assert_eq!(tap.0.lock().bytes.len(), MAX_HEAD);
         tap.written();
         assert!(tap.0.lock().bytes.capacity() <= KEPT);

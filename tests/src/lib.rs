@@ -14,5 +14,5 @@ pub use self::{
     patience::{PATIENCE, eventually, in_time},
     proxy::TestProxy,
     raw::Raw,
-    scripted::{Scripted, then_close, then_keep},
+    scripted::{Scripted, at_once, then_close, then_keep},
 };

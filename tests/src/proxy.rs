@@ -102,25 +102,25 @@ impl TestProxy {
     }
 
     /// Every attempt in the ledger, after everything that has ended is in it.
-    pub async fn attempts(&self) -> anyhow::Result<Vec<Attempt>> {
+    pub fn attempts(&self) -> anyhow::Result<Vec<Attempt>> {
         self.settle()?;
         self.home.attempts()
     }
 
     /// Every attempt once there are `n`, which a request that ends on its own brings about.
     pub async fn attempts_when(&self, n: usize) -> anyhow::Result<Vec<Attempt>> {
-        eventually(async || Ok(self.attempts().await?.len() >= n)).await?;
-        self.attempts().await
+        eventually(async || Ok(self.attempts()?.len() >= n)).await?;
+        self.attempts()
     }
 
     /// Every record in the ledger, after everything that has ended is in it.
-    pub async fn records(&self) -> anyhow::Result<Vec<Record>> {
+    pub fn records(&self) -> anyhow::Result<Vec<Record>> {
         self.settle()?;
         self.home.records()
     }
 
     /// Every line in the ledger, after everything that has ended is in it.
-    pub async fn lines(&self) -> anyhow::Result<Vec<String>> {
+    pub fn lines(&self) -> anyhow::Result<Vec<String>> {
         self.settle()?;
         self.home.lines()
     }
@@ -132,9 +132,9 @@ impl TestProxy {
     }
 
     /// What the verifier says of the ledger, with nothing in flight.
-    pub async fn verify(&self) -> anyhow::Result<Report> {
+    pub fn verify(&self) -> anyhow::Result<Report> {
         let mut verifier = Verifier::new(Options::default());
-        for line in self.lines().await? {
+        for line in self.lines()? {
             verifier.line(line.as_bytes())?;
         }
         Ok(verifier.report(&InFlight::None))

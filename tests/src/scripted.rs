@@ -18,17 +18,23 @@ use tokio::{
 #[derive(Debug, Clone)]
 pub struct Step {
     bytes: Vec<u8>,
+    at_once: bool,
     close: bool,
+}
+
+/// Answers as soon as the request's head is there, and keeps the connection.
+pub fn at_once(bytes: impl Into<Vec<u8>>) -> Step {
+    Step { bytes: bytes.into(), at_once: true, close: false }
 }
 
 /// Answers and closes.
 pub fn then_close(bytes: impl Into<Vec<u8>>) -> Step {
-    Step { bytes: bytes.into(), close: true }
+    Step { bytes: bytes.into(), at_once: false, close: true }
 }
 
 /// Answers and keeps the connection.
 pub fn then_keep(bytes: impl Into<Vec<u8>>) -> Step {
-    Step { bytes: bytes.into(), close: false }
+    Step { bytes: bytes.into(), at_once: false, close: false }
 }
 
 /// An upstream that plays steps: the first for the first request, and so on; the last one again
@@ -82,27 +88,33 @@ impl Drop for Scripted {
 
 async fn play(mut stream: TcpStream, steps: Arc<Vec<Step>>, requests: Arc<AtomicUsize>) {
     let mut read = Vec::new();
-    while let Some(length) = request_length(&mut stream, &mut read).await {
-        read.drain(..length);
+    while let Some((head, whole)) = next_request(&mut stream, &mut read).await {
         let number = requests.fetch_add(1, Ordering::SeqCst);
         let Some(step) = steps.get(number).or(steps.last()) else { return };
-        if stream.write_all(&step.bytes).await.is_err() || step.close {
+        if step.at_once && stream.write_all(&step.bytes).await.is_err() {
+            return;
+        }
+        while read.len() < head + whole {
+            if !matches!(stream.read_buf(&mut read).await, Ok(1..)) {
+                return;
+            }
+        }
+        read.drain(..head + whole);
+        if !step.at_once && stream.write_all(&step.bytes).await.is_err() || step.close {
             return;
         }
     }
 }
 
-/// Reads a request with its body; `None` at the connection's end.
-async fn request_length(stream: &mut TcpStream, read: &mut Vec<u8>) -> Option<usize> {
+/// Reads a request's head and gives its length and that of its body; `None` at the connection's
+/// end.
+async fn next_request(stream: &mut TcpStream, read: &mut Vec<u8>) -> Option<(usize, usize)> {
     loop {
         if let Some(head) = read.windows(4).position(|part| part == b"\r\n\r\n") {
             let text = String::from_utf8_lossy(&read[..head]).to_lowercase();
             let length = text.split("content-length: ").nth(1);
             let length = length.and_then(|rest| rest.split("\r\n").next()?.parse().ok());
-            let whole = head + 4 + length.unwrap_or(0);
-            if read.len() >= whole {
-                return Some(whole);
-            }
+            return Some((head + 4, length.unwrap_or(0)));
         }
         if stream.read_buf(read).await.ok()? == 0 {
             return None;

@@ -1,6 +1,6 @@
 //! What no honest client sends is refused at the gate, byte for byte, and reaches no upstream.
 
-use kmi_proxy::demo::Scenario;
+use kmi_proxy::demo::{Record, Scenario};
 use kmi_tests::TestProxy;
 
 /// A request's head; `{host}` and `{token}` are filled in.
@@ -113,7 +113,7 @@ async fn targets_with_two_meanings_are_refused() -> anyhow::Result<()> {
         let at = format!("/kmi-rotor/v1{target}");
         assert_eq!(status(&proxy, &get(&at, "")).await?, 404, "{target}");
         let records = proxy.upstream.records();
-        assert_eq!(records.last().map(|it| it.target()), Some(format!("/coding/v1{target}")));
+        assert_eq!(records.last().map(Record::target), Some(format!("/coding/v1{target}")));
     }
     assert_eq!(status(&proxy, &get("http://{host}/kmi-rotor/v1/models", "")).await?, 200);
     Ok(())
@@ -209,15 +209,20 @@ async fn a_chunked_body_that_is_broken_is_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// `n` header lines.
+fn lines(n: usize, value: &str) -> String {
+    (0..n).fold(String::new(), |lines, n| lines + &format!("X-{n}: {value}\r\n"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn large_heads_are_refused() -> anyhow::Result<()> {
     let proxy = TestProxy::start(Scenario::healthy(1)).await?;
-    let many: String = (0..99).map(|n| format!("X-{n}: 1\r\n")).collect();
+    let many = lines(99, "1");
     assert_eq!(status(&proxy, &get("/kmi-rotor/v1/models", &many)).await?, 431);
     let large = format!("X: {}\r\n", "a".repeat(66_000));
     assert_eq!(status(&proxy, &get("/kmi-rotor/v1/models", &large)).await?, 431);
     assert!(proxy.upstream.records().is_empty());
-    let fits: String = (0..98).map(|n| format!("X-{n}: {}\r\n", "a".repeat(500))).collect();
+    let fits = lines(98, &"a".repeat(500));
     assert_eq!(status(&proxy, &get("/kmi-rotor/v1/models", &fits)).await?, 200);
     Ok(())
 }

@@ -21,8 +21,8 @@ async fn labels(proxy: &TestProxy) -> anyhow::Result<Vec<String>> {
     }
 }
 
-async fn epochs(proxy: &TestProxy) -> anyhow::Result<usize> {
-    Ok(proxy.records().await?.iter().filter(|it| matches!(it, Record::Epoch(_))).count())
+fn epochs(proxy: &TestProxy) -> anyhow::Result<usize> {
+    Ok(proxy.records()?.iter().filter(|it| matches!(it, Record::Epoch(_))).count())
 }
 
 /// A home with the first `n` keys of a scenario.
@@ -45,11 +45,11 @@ async fn an_added_key_joins_in_a_new_epoch() -> anyhow::Result<()> {
     proxy.home.write_key("key-3.key", &third)?;
     let took = eventually(async || Ok(labels(&proxy).await?.len() == 3)).await?;
     assert!(took < WITHIN, "{took:?}");
-    assert_eq!(epochs(&proxy).await?, 2);
+    assert_eq!(epochs(&proxy)?, 2);
     for key in ["key-2", "key-3", "key-1"] {
         assert_eq!(client.chat(false).await?.header("x-kmi-key"), key);
     }
-    let report = proxy.verify().await?;
+    let report = proxy.verify()?;
     assert_eq!((report.all.conforming, report.all.violations), (4, 0), "{report:#?}");
     Ok(())
 }
@@ -73,9 +73,9 @@ async fn a_removed_key_finishes_what_it_began() -> anyhow::Result<()> {
     }
     let answer = stream.await??;
     assert!(answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
-    let report = proxy.verify().await?;
+    let report = proxy.verify()?;
     assert_eq!((report.all.conforming, report.all.violations, report.all.open), (4, 0, 0));
-    assert_eq!(epochs(&proxy).await?, 2);
+    assert_eq!(epochs(&proxy)?, 2);
     Ok(())
 }
 
@@ -107,8 +107,8 @@ async fn a_disabled_key_is_skipped_without_a_new_epoch() -> anyhow::Result<()> {
         let served = proxy.upstream.requests_per_key()[1] - before;
         assert_eq!(served, if disabled { 0 } else { 2 });
     }
-    assert_eq!(epochs(&proxy).await?, 1);
-    let report = proxy.verify().await?;
+    assert_eq!(epochs(&proxy)?, 1);
+    let report = proxy.verify()?;
     assert_eq!((report.all.conforming, report.all.violations), (12, 0));
     Ok(())
 }

@@ -31,9 +31,9 @@ async fn in_manual_mode_the_active_key_serves_and_nothing_is_a_turn() -> anyhow:
         assert!(!answer.headers.contains_key("x-kmi-turn"));
     }
     assert_eq!(proxy.upstream.requests_per_key(), [5, 0, 0]);
-    let attempts = proxy.attempts().await?;
+    let attempts = proxy.attempts()?;
     assert!(attempts.iter().all(|it| it.turn.is_none() && it.slot.is_none()));
-    assert_eq!(proxy.verify().await?.all.turns, 0);
+    assert_eq!(proxy.verify()?.all.turns, 0);
     Ok(())
 }
 
@@ -70,8 +70,7 @@ async fn what_was_chosen_outlives_a_restart() -> anyhow::Result<()> {
     let answer = proxy.client().await?.chat(false).await?;
     assert_eq!(answer.header("x-kmi-turn"), "1", "the file's `manual` is only the first value");
     let modes: Vec<_> = proxy
-        .records()
-        .await?
+        .records()?
         .into_iter()
         .filter_map(|record| match record {
             Record::Mode(change) => Some((change.mode, change.by.to_string())),
@@ -97,7 +96,7 @@ async fn a_key_that_cannot_serve_is_helped_out_and_stays_active() -> anyhow::Res
     assert_eq!((answer.header("x-kmi-key"), answer.header("x-kmi-attempts")), ("key-2", "1"));
     kmi_tests::eventually(async || Ok(client.chat(false).await?.header("x-kmi-key") == "key-1"))
         .await?;
-    assert!(proxy.attempts().await?.iter().all(|attempt| attempt.turn.is_none()));
+    assert!(proxy.attempts()?.iter().all(|attempt| attempt.turn.is_none()));
     Ok(())
 }
 

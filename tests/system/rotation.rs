@@ -21,7 +21,7 @@ async fn one_key_after_the_other() -> anyhow::Result<()> {
         assert_eq!(answer.header("x-kmi-attempts"), "1");
     }
     assert_eq!(proxy.upstream.requests_per_key(), [10; 7]);
-    let report = proxy.verify().await?;
+    let report = proxy.verify()?;
     assert_eq!(
         (report.all.verdict.as_str(), report.all.conforming),
         ("verified", 70),
@@ -52,10 +52,10 @@ async fn many_connections_at_once_share_one_order() -> anyhow::Result<()> {
     let counts = proxy.upstream.requests_per_key();
     let (least, most) = (counts.iter().min(), counts.iter().max());
     assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 1), "{counts:?}");
-    let turns: BTreeSet<_> = proxy.attempts().await?.iter().filter_map(|it| it.turn).collect();
+    let turns: BTreeSet<_> = proxy.attempts()?.iter().filter_map(|it| it.turn).collect();
     assert_eq!(turns.len(), CONNECTIONS * EACH);
     assert_eq!(turns.last(), Some(&((CONNECTIONS * EACH) as u64)), "no number is left out");
-    let report = proxy.verify().await?;
+    let report = proxy.verify()?;
     assert_eq!(report.all.verdict.as_str(), "verified", "{report:#?}");
     assert_eq!((report.all.repeats, report.all.unlinked), (0, 0));
     assert!(report.all.max_pair_gap <= 1.0);
@@ -86,7 +86,7 @@ async fn every_kind_of_request_is_a_turn() -> anyhow::Result<()> {
         assert_eq!(answer.status, *status, "{method} {path}: {}", answer.text());
         assert_eq!(answer.header("x-kmi-turn"), turn.to_string(), "{method} {path}");
     }
-    let attempts = proxy.attempts().await?;
+    let attempts = proxy.attempts()?;
     for (attempt, (method, path, status)) in attempts.iter().zip(&requests) {
         assert_eq!(*attempt.method, *method.as_str());
         assert_eq!(format!("/v1{}", attempt.path), *path);
@@ -112,9 +112,9 @@ async fn a_restart_continues_in_place() -> anyhow::Result<()> {
     let expected: Vec<(u64, String)> =
         (1..=20).map(|turn| (turn, format!("key-{}", (turn - 1) % 3 + 1))).collect();
     assert_eq!(order, expected);
-    let epochs = proxy.lines().await?.iter().filter(|l| l.contains(r#""type":"epoch""#)).count();
+    let epochs = proxy.lines()?.iter().filter(|l| l.contains(r#""type":"epoch""#)).count();
     assert_eq!(epochs, 1, "an unchanged ring opens no epoch");
-    let report = proxy.verify().await?;
+    let report = proxy.verify()?;
     assert_eq!((report.all.conforming, report.all.violations, report.all.unlinked), (20, 0, 0));
     Ok(())
 }
@@ -158,7 +158,7 @@ async fn two_upstreams_have_a_rotation_each() -> anyhow::Result<()> {
     assert_eq!(second.requests_per_key(), [1, 1]);
     let request = client.request(Method::GET, "/u/other/v1/me");
     assert_eq!(client.fetch(request, "").await?.status, 404);
-    let report = proxy.verify().await?;
+    let report = proxy.verify()?;
     assert_eq!((report.all.conforming, report.all.violations, report.upstreams.len()), (6, 0, 2));
     Ok(())
 }
@@ -186,7 +186,7 @@ async fn weights_give_slots_and_priorities_give_tiers() -> anyhow::Result<()> {
     for _ in 0..3 {
         assert_eq!(client.chat(false).await?.header("x-kmi-key"), "account-0003");
     }
-    let report = proxy.verify().await?;
+    let report = proxy.verify()?;
     assert_eq!((report.all.conforming, report.all.violations), (43, 0));
     Ok(())
 }

@@ -9,7 +9,7 @@ use kmi_core::trace::Attempt;
 use kmi_proxy::demo::{Act, End, Reply, Scenario, Shape, When};
 use kmi_tests::{Client, TestProxy, chat_body, eventually, in_time};
 
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_mins(10);
 /// CONTRACT section 4: so soon the upstream hears that the client is gone.
 const CANCEL: Duration = Duration::from_secs(1);
 
@@ -167,7 +167,7 @@ async fn a_client_that_leaves_takes_its_request_along() -> anyhow::Result<()> {
         eventually(async || Ok(proxy.upstream.records()[0].end == End::ClientGone)).await?;
         assert!(left.elapsed() < CANCEL, "{act:?}: {:?}", left.elapsed());
         assert_eq!(last(&proxy).await?.outcome.as_str(), "client_gone");
-        let report = proxy.verify().await?;
+        let report = proxy.verify()?;
         assert_eq!((report.all.conforming, report.all.open), (1, 0));
     }
     Ok(())
@@ -180,7 +180,7 @@ async fn one_connection_serves_many_requests() -> anyhow::Result<()> {
     for turn in 0..20 {
         assert_eq!(client.chat(turn % 2 == 0).await?.status, 200);
     }
-    let lines = proxy.attempts().await?;
+    let lines = proxy.attempts()?;
     assert_eq!(lines.iter().filter(|line| line.connect_ms > 0).count() / 2, 0, "one was made");
     assert!(lines.iter().all(|line| line.outcome.as_str() == "ok" && line.ttfb_ms.is_some()));
     Ok(())

@@ -29,7 +29,6 @@ use self::{
     attempt::{Attempt, Begin},
     facts::Facts,
     intake::Intake,
-    judge::Judged,
     rewrite::Template,
 };
 pub(crate) use self::{intake::ReplayBudget, relay::Observer, wait::WaitingRoom};
@@ -198,19 +197,20 @@ impl<'a> Journey<'a> {
 
     /// The upstream answered with an error: its body is read (a bounded part of it) and judged.
     async fn refused(&mut self, mut attempt: Attempt, mut sent: Sent) -> Next {
-        let kind = self.upstream.settings().kind;
-        let idle = self.upstream.settings().idle_timeout;
-        let judged = judge::answer(&mut sent.response, kind, idle, Timestamp::now()).await;
-        let Judged { verdict, head, complete } = match judged {
-            Ok(judged) => judged,
+        let (kind, idle) = (self.upstream.settings().kind, self.upstream.settings().idle_timeout);
+        let (head, complete) = match judge::read(&mut sent.response, idle).await {
+            Ok(read) => read,
             Err((verdict, refusal)) => {
                 attempt.end(&verdict);
                 return self.after(&verdict, self.own(&refusal));
             }
         };
-        let (again, read) = (self.may_go_on(&verdict), head.len() as u64);
+        let read = head.len() as u64;
+        // Before anything else looks at it: its message goes into the trace.
         let key = &attempt.picked().key;
         let head = redact::redact(sent.response.headers_mut(), head, key, &self.live.pools);
+        let verdict = judge::answer(&sent.response, kind, &head, Timestamp::now());
+        let again = self.may_go_on(&verdict);
         if !again && !judge::is_about_the_key(&verdict) && !complete {
             // Too long to hold: relayed as it comes.
             return Next::Answer(self.relay(attempt, sent, head, verdict));
@@ -221,7 +221,7 @@ impl<'a> Journey<'a> {
         if complete {
             self.upstream.origin(self.surface).give_back(sent.connection);
         }
-        relay::rebuild(&mut parts.headers, &attempt, self.template.method(), parts.status);
+        relay::rebuild(&mut parts, &attempt, self.template.method());
         attempt.end(&verdict);
         self.after(&verdict, Response::from_parts(parts, Either::Left(Full::new(head))))
     }

@@ -204,21 +204,17 @@ impl State {
 
     pub(super) fn rotate(&mut self, name: Option<&str>) -> Result<Arc<Key>, RotateError> {
         let wheel = self.wheel.as_ref().ok_or(RotateError::NoKeys)?;
-        let number = match name {
-            Some(name) => {
-                self.inventory.find(name).ok_or_else(|| RotateError::Unknown(name.to_owned()))?
-            }
-            None => {
-                let active = self.active_number();
-                let others = active.into_iter().collect();
-                let ring = wheel.rotation.ring();
-                let cursor = active.and_then(|key| ring.first_slot(key));
-                let usable = wheel.eligible.mask();
-                let next = rotation::successor(ring, cursor, usable, &others);
-                let next = next.map(|slot| ring.key_at(slot));
-                next.or(active.filter(|key| usable.contains(*key)))
-                    .ok_or(RotateError::NoneUsable)?
-            }
+        let number = if let Some(name) = name {
+            self.inventory.find(name).ok_or_else(|| RotateError::Unknown(name.to_owned()))?
+        } else {
+            let active = self.active_number();
+            let others = active.into_iter().collect();
+            let ring = wheel.rotation.ring();
+            let cursor = active.and_then(|key| ring.first_slot(key));
+            let usable = wheel.eligible.mask();
+            let next = rotation::successor(ring, cursor, usable, &others);
+            let next = next.map(|slot| ring.key_at(slot));
+            next.or(active.filter(|key| usable.contains(*key))).ok_or(RotateError::NoneUsable)?
         };
         let key = Arc::clone(&self.inventory.keys()[number]);
         self.active = Some(key.id);

@@ -17,6 +17,9 @@ use crate::{body::Outgoing, settings::UpstreamSettings};
 /// How long an unused connection is kept. Gateways close idle connections after 60 s and more; a
 /// request that meets a closing connection is lost, so kmi closes first.
 const IDLE_LIMIT: Duration = Duration::from_secs(50);
+/// A connection that was given back a moment ago gets so long to be ready. One that takes longer
+/// still sends the body of a request that was answered early, and is given up.
+const SETTLE: Duration = Duration::from_millis(20);
 /// Unused connections that are kept at most.
 const IDLE_MAX: usize = 256;
 
@@ -132,7 +135,8 @@ impl Origin {
 
     async fn checkout(&self) -> Result<(Connection, Duration, bool), SendError> {
         while let Some(mut connection) = self.youngest_idle() {
-            if connection.sender.ready().await.is_ok() {
+            let ready = tokio::time::timeout(SETTLE, connection.sender.ready()).await;
+            if matches!(ready, Ok(Ok(()))) {
                 return Ok((connection, Duration::ZERO, true));
             }
         }
