@@ -86,7 +86,7 @@ impl Place {
     /// Says what the trace of all these requests proves.
     fn stop(self) -> anyhow::Result<()> {
         let proxy = self.proxy;
-        let report = self.servers.block_on(async { proxy.verify().await })?;
+        let report = self.servers.block_on(async { proxy.verify() })?;
         println!("the trace: {} turns, {}", report.all.turns, report.all.verdict.as_str());
         Ok(self.servers.block_on(proxy.engine.stop())?)
     }

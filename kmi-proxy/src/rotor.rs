@@ -4,8 +4,11 @@
 //! [`engine`](crate::engine) puts a listener and a control socket around it; a command that finds
 //! no running proxy opens it alone.
 
+mod error;
+mod pools;
+
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     net::SocketAddr,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
@@ -13,25 +16,26 @@ use std::{
 
 use jiff::Timestamp;
 use kmi_core::{
-    inventory::{Inventory, Key},
-    key::{HomeSecret, KeyId},
-    ring::RingError,
+    inventory::Key,
+    key::HomeSecret,
     snapshot::{FleetRow, ProxyRow, Snapshot},
     state::Mode,
     trace::{ModeChange, Record},
 };
 use parking_lot::Mutex;
 
+pub use self::error::RotorError;
+use self::pools::{inventory_of, open_pool, open_pools};
 use crate::{
     control::Tested,
-    home::{Home, HomeError},
+    home::Home,
     keys::{self, Answers, EnvKey, Loaded, Problem, SETTLE, Sources, Variables},
     ledger::{Ledger, LedgerError, Recovered, Subscription},
-    pool::{Journal, Pool, RotateError, Start},
+    pool::{Pool, RotateError},
     proxy::{Live, Proxy},
     quota_poll,
-    settings::{Settings, UpstreamSettings},
-    upstream::{Upstream, UpstreamError},
+    settings::Settings,
+    upstream::Upstream,
 };
 
 /// What a rotor is made of, and made of again at a reload.
@@ -53,34 +57,6 @@ impl std::fmt::Debug for Setup {
             .field("env_keys", env_keys)
             .finish_non_exhaustive()
     }
-}
-
-/// Why a rotor cannot be opened or reloaded.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RotorError {
-    /// The home.
-    #[error(transparent)]
-    Home(#[from] HomeError),
-    /// The ledger.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The keys make no ring.
-    #[error("the keys of upstream `{upstream}` make no ring: {source}")]
-    Ring {
-        /// The upstream.
-        upstream: Arc<str>,
-        /// Why not.
-        source: RingError,
-    },
-    /// An upstream cannot be used.
-    #[error("upstream `{upstream}`: {source}")]
-    Upstream {
-        /// The upstream.
-        upstream: Arc<str>,
-        /// Why not.
-        source: UpstreamError,
-    },
 }
 
 /// The rotor of one home.
@@ -395,56 +371,4 @@ fn sources(home: &Home, setup: &Setup, answers: &Answers, settle: Duration) -> S
         answers: answers.clone(),
         settle,
     }
-}
-
-fn inventory_of(upstream: &str, keys: &[Arc<Key>]) -> Inventory {
-    Inventory::new(keys.iter().filter(|key| &*key.upstream == upstream).cloned().collect())
-}
-
-fn open_pools(
-    ledger: &Ledger,
-    recovered: &Recovered,
-    settings: &Settings,
-    keys: &[Arc<Key>],
-    mode: Mode,
-    now: Timestamp,
-) -> Result<Vec<Arc<Pool>>, RotorError> {
-    let open = |upstream: &UpstreamSettings| {
-        let inventory = inventory_of(&upstream.name, keys);
-        open_pool(ledger, recovered, settings, upstream, inventory, mode, now)
-    };
-    settings.upstreams.iter().map(open).collect()
-}
-
-fn open_pool(
-    ledger: &Ledger,
-    recovered: &Recovered,
-    settings: &Settings,
-    upstream: &UpstreamSettings,
-    inventory: Inventory,
-    mode: Mode,
-    now: Timestamp,
-) -> Result<Arc<Pool>, RotorError> {
-    let name = Arc::clone(&upstream.name);
-    let stored = ledger.settings();
-    let disabled: HashSet<KeyId> = stored
-        .with_prefix(DISABLED)
-        .iter()
-        .filter_map(|(setting, _)| KeyId::parse(setting.strip_prefix(DISABLED)?))
-        .collect();
-    let start = Start {
-        inventory,
-        policy: settings.health.clone(),
-        resumed: recovered.upstreams.get(&name).cloned(),
-        page: ledger.page(&name)?,
-        mode,
-        active: stored.get(&active_setting(&name)).and_then(|id| KeyId::parse(&id)),
-        disabled,
-    };
-    let way = Upstream::new(upstream)
-        .map_err(|source| RotorError::Upstream { upstream: Arc::clone(&name), source })?;
-    let journal = Journal::new(Arc::clone(&name), ledger.sink(), stored.clone());
-    let pool = Pool::open(way, journal, start, now)
-        .map_err(|source| RotorError::Ring { upstream: name, source })?;
-    Ok(Arc::new(pool))
 }

@@ -88,8 +88,8 @@ fn every_dependency_is_used() {
                 let path = format!("{}::", name.replace('-', "_"));
                 let import = format!("use {}", name.replace('-', "_"));
                 let uses = |text: &String| text.contains(&path) || text.contains(&import);
-                let used = sources.iter().any(|(file, text)| file.starts_with(dir) && uses(text));
-                assert!(used, "{dir} does not use {name}");
+                let found = sources.iter().any(|(file, text)| file.starts_with(dir) && uses(text));
+                assert!(found, "{dir} does not use {name}");
                 unused.remove(name);
             }
         }
