@@ -188,8 +188,7 @@ impl State {
         self.open_turns -= u64::from(picked.turn.is_some());
         // A reload may have given the key another number, or taken it away.
         let key = self.number_of(picked);
-        let finished =
-            Finished { model: seen.model, latency: seen.latency, tokens: seen.tokens };
+        let finished = Finished { model: seen.model, latency: seen.latency, tokens: seen.tokens };
         let changes = self.board.finish(key, picked.attempt, seen.verdict, &finished, now);
         self.settle(changes, name, sink);
     }
