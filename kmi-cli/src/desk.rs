@@ -27,9 +27,9 @@ use crate::{
 
 /// How long a command waits for another one (or a proxy that is starting or stopping) to let go
 /// of the state.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it looks meanwhile.
-pub(crate) const RETRY: Duration = Duration::from_millis(50);
+pub(crate) const RETRY: Duration = Duration::from_millis(20);
 
 /// Has a request answered: by the running proxy, else by this process.
 pub(crate) fn ask(
@@ -39,7 +39,7 @@ pub(crate) fn ask(
 ) -> anyhow::Result<Reply> {
     let start = Instant::now();
     loop {
-        match control::call(&config.home.socket(), request) {
+        match call(config, request) {
             Ok(reply) => return checked(reply),
             Err(CallError::NotRunning) => {}
             Err(error) => bail!(error),
@@ -73,13 +73,12 @@ pub(crate) fn held(config: &Config, pid: Option<u32>) -> Failure {
 
 /// Whether a proxy answers on this home.
 pub(crate) fn is_running(config: &Config) -> bool {
-    let call = control::call(&config.home.socket(), &Request::Status);
-    !matches!(call, Err(CallError::NotRunning))
+    !matches!(call(config, &Request::Status), Err(CallError::NotRunning))
 }
 
 /// Where the running proxy listens; `None` when none runs.
 pub(crate) fn listening(config: &Config) -> anyhow::Result<Option<SocketAddr>> {
-    match control::call(&config.home.socket(), &Request::Status) {
+    match call(config, &Request::Status) {
         Ok(Reply::Status(status)) => {
             let listen = status.snapshot.proxy.listen;
             let listen = listen.context("the running proxy does not say where it listens")?;
@@ -91,9 +90,24 @@ pub(crate) fn listening(config: &Config) -> anyhow::Result<Option<SocketAddr>> {
     }
 }
 
+/// Calls the running proxy. One that ends in the middle of the call is not the last word: another
+/// one may run by then, or none, and the request can be repeated (unless twice is not once).
+pub(crate) fn call(config: &Config, request: &Request) -> Result<Reply, CallError> {
+    let repeatable = !matches!(request, Request::Rotate { key: None } | Request::Stop);
+    let start = Instant::now();
+    loop {
+        match control::call(&config.home.socket(), request) {
+            Err(CallError::Gone) if repeatable && start.elapsed() < PATIENCE => {
+                thread::sleep(RETRY);
+            }
+            answer => return answer,
+        }
+    }
+}
+
 /// Has a request answered by the running proxy; an error when none runs.
 pub(crate) fn ask_running(config: &Config, request: &Request) -> anyhow::Result<Reply> {
-    match control::call(&config.home.socket(), request) {
+    match call(config, request) {
         Ok(reply) => checked(reply),
         Err(CallError::NotRunning) => {
             let failure = Failure::new("no proxy runs on this home", "start one with `kmi serve`");

@@ -120,7 +120,15 @@ fn ledger_hint(error: &LedgerError) -> &'static str {
 
 /// An error and its causes; some of their texts may come from elsewhere.
 fn one_line(error: &anyhow::Error) -> String {
-    visible(&format!("{error:#}").replace('\n', " ")).into_owned()
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        // Some errors name their cause themselves.
+        if !text.ends_with(&cause) {
+            let colon = if text.is_empty() { "" } else { ": " };
+            text = format!("{text}{colon}{cause}");
+        }
+    }
+    visible(&text.replace('\n', " ")).into_owned()
 }
 
 /// The reader of our output went away (`kmi … | head`): it has what it wanted.

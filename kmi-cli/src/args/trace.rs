@@ -68,7 +68,7 @@ pub(crate) struct ExportArgs {
     /// Only lines from this time on
     #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     pub(crate) since: Option<Moment>,
-    /// Only lines before this time
+    /// Only lines up to this time
     #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     pub(crate) until: Option<Moment>,
     #[command(flatten)]

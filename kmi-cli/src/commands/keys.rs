@@ -14,7 +14,7 @@ use kmi_core::{
     key::{ApiKey, Label},
 };
 use kmi_proxy::{
-    control::{self, Request},
+    control::Request,
     keys::{self, Answers, Loaded, NewKey, Sources},
 };
 use zeroize::Zeroizing;
@@ -172,5 +172,5 @@ fn load(context: &Context<'_>, config: &Config) -> anyhow::Result<Loaded> {
 
 /// A running proxy would see the change by itself within moments; so it does at once.
 fn reload(config: &Config) {
-    let _ = control::call(&config.home.socket(), &Request::Reload);
+    let _ = desk::call(config, &Request::Reload);
 }

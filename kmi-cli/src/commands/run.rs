@@ -1,6 +1,6 @@
 //! `kmi run`: a client, and the proxy it needs.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Instant};
 
 use kmi_proxy::{
     control::Problem,
@@ -11,7 +11,7 @@ use super::{Context, serve};
 use crate::{
     args::RunArgs,
     client_env::{self, Endpoint},
-    config::{Config, Flag},
+    config::{Config, ConfigError, Flag},
     desk,
 };
 
@@ -34,13 +34,19 @@ pub(super) fn run(context: &Context<'_>, args: &RunArgs) -> anyhow::Result<ExitC
 
 /// Runs a proxy in this process for as long as the client runs.
 async fn beside(context: &Context<'_>, args: &RunArgs, config: &Config) -> anyhow::Result<u8> {
-    let engine = match engine(context, config).await {
-        Ok(engine) => engine,
-        // Somebody else started one in the same moment: that one will do.
-        Err(error) => match desk::listening(config)? {
+    let since = Instant::now();
+    let engine = loop {
+        let error = match engine(context, config).await? {
+            Ok(engine) => break engine,
+            Err(error) => error,
+        };
+        match desk::listening(config)? {
+            // Somebody else started one in the same moment: that one will do.
             Some(listen) => return launch(context, args, config, listen).await,
-            None => return Err(error),
-        },
+            // It ran a moment ago and is gone: now it is our turn.
+            None if serve::is_held(&error) && since.elapsed() < desk::PATIENCE => {}
+            None => return Err(serve::failure(error, config)),
+        }
     };
     let problems: Vec<Problem> = engine.rotor().problems().iter().map(Problem::from).collect();
     desk::tell(&problems, context.output);
@@ -50,19 +56,20 @@ async fn beside(context: &Context<'_>, args: &RunArgs, config: &Config) -> anyho
 }
 
 /// The configured address may be another home's; for a client of our own any port will do.
-async fn engine(context: &Context<'_>, config: &Config) -> anyhow::Result<Engine> {
+async fn engine(
+    context: &Context<'_>,
+    config: &Config,
+) -> Result<Result<Engine, EngineError>, ConfigError> {
+    let started = serve::start(context, config, &[]).await;
     let mut listen = config.settings.proxy.listen;
-    match serve::start(context, config, &[]).await {
-        Err(EngineError::Listen { .. }) if listen.port() != 0 => {
-            context.output.detail(format_args!("{listen} is taken; any other port will do"));
-            listen.set_port(0);
-            let listen = listen.to_string();
-            let flags = [Flag { key: "proxy.listen", option: "kmi run", value: listen }];
-            let config = crate::config::load(context.global, &flags, context.env)?;
-            serve::start(context, &config, &flags).await.map_err(|e| serve::failure(e, &config))
-        }
-        started => started.map_err(|error| serve::failure(error, config)),
+    if listen.port() == 0 || !matches!(started, Err(EngineError::Listen { .. })) {
+        return Ok(started);
     }
+    context.output.detail(format_args!("{listen} is taken; any other port will do"));
+    listen.set_port(0);
+    let flags = [Flag { key: "proxy.listen", option: "kmi run", value: listen.to_string() }];
+    let config = crate::config::load(context.global, &flags, context.env)?;
+    Ok(serve::start(context, &config, &flags).await)
 }
 
 async fn launch(

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::Context as _;
 use kmi_proxy::{
-    control::{Problem, Reply, Request},
+    control::{CallError, Problem, Reply, Request},
     engine::{Engine, EngineError},
     ledger::LedgerError,
     rotor::{self, RotorError},
@@ -112,8 +112,10 @@ pub(super) async fn start(
         let setup = desk::setup(config, context.env);
         let reread = desk::reread(context, flags);
         match Engine::start(config.home.clone(), setup, reread).await {
-            Err(EngineError::Rotor(RotorError::Ledger(LedgerError::Locked { .. })))
-                if since.elapsed() < desk::PATIENCE && !desk::is_running(config) =>
+            Err(error)
+                if is_held(&error)
+                    && since.elapsed() < desk::PATIENCE
+                    && !desk::is_running(config) =>
             {
                 tokio::time::sleep(desk::RETRY).await;
             }
@@ -124,6 +126,11 @@ pub(super) async fn start(
             }
         }
     }
+}
+
+/// Whether another process has the home.
+pub(super) fn is_held(error: &EngineError) -> bool {
+    matches!(error, EngineError::Rotor(RotorError::Ledger(LedgerError::Locked { .. })))
 }
 
 /// Why a proxy cannot start, with what to do; says who runs one already.
@@ -195,7 +202,11 @@ fn last_words(log: &PathBuf, from: u64) -> String {
 
 pub(super) fn stop(context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let config = context.load(&[])?;
-    desk::ask_running(&config, &Request::Stop)?;
+    match desk::ask_running(&config, &Request::Stop) {
+        // It may be gone before its answer is written.
+        Err(error) if matches!(error.downcast_ref(), Some(CallError::Gone)) => {}
+        stopping => drop(stopping?),
+    }
     let patience = config.settings.proxy.drain_timeout + Duration::from_secs(10);
     let start = Instant::now();
     while start.elapsed() < patience {

@@ -21,6 +21,7 @@ use super::Context;
 use crate::{
     args::{ExportArgs, ExportFormat, Filter, TraceArgs, TraceCommand},
     config::Config,
+    desk,
     report::Failure,
 };
 
@@ -86,7 +87,7 @@ impl<'a> Masks<'a> {
     fn of(&mut self, key: &str) -> Option<&str> {
         if !self.known.contains_key(key) {
             self.known.insert(key.to_owned(), None);
-            let status = control::call(&self.config.home.socket(), &control::Request::Status);
+            let status = desk::call(self.config, &control::Request::Status);
             if let Ok(control::Reply::Status(status)) = status {
                 let rows = status.snapshot.keys.into_iter();
                 self.known.extend(rows.map(|row| (row.key, Some(row.masked))));

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use kmi_core::trace::ChainHash;
 use kmi_proxy::{
-    control::{self, Reply, Request},
+    control::{Reply, Request},
     ledger::{LedgerError, Reader},
 };
 use kmi_stats::{
@@ -26,6 +26,7 @@ use super::Context;
 use crate::{
     args::VerifyArgs,
     config::Config,
+    desk,
     report::{Failure, USAGE},
 };
 
@@ -123,7 +124,7 @@ fn read_ledger(
 
 /// The turns that the running proxy has under way; what ended before is on the disk then.
 pub(super) fn in_flight(config: &Config) -> InFlight {
-    match control::call(&config.home.socket(), &Request::InFlight) {
+    match desk::call(config, &Request::InFlight) {
         Ok(Reply::InFlight(turns)) => {
             let flight = |(upstream, turns): (Arc<str>, kmi_proxy::rotor::InFlight)| {
                 (upstream, Flight { turns: turns.turns, newest: turns.newest })
