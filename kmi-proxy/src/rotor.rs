@@ -90,6 +90,11 @@ pub struct Rotor {
     answers: Answers,
     ledger: Ledger,
     proxy: Arc<Proxy>,
+    /// Where rotations stood at the start: for upstreams that a reload adds.
+    recovered: Recovered,
+    /// Pools of upstreams that a reload took away. Their running requests still take turns, and an
+    /// upstream that comes back goes on with its own: a turn's number is never used twice.
+    parked: Mutex<Vec<Arc<Pool>>>,
     mode: Mutex<Mode>,
     problems: Mutex<Vec<Problem>>,
     targets: Mutex<Vec<std::path::PathBuf>>,
@@ -130,6 +135,8 @@ impl Rotor {
             answers,
             ledger,
             proxy,
+            recovered,
+            parked: Mutex::default(),
             mode: Mutex::new(mode),
             problems: Mutex::new(loaded.problems),
             targets: Mutex::new(loaded.targets),
@@ -247,36 +254,27 @@ impl Rotor {
         let Loaded { keys, problems, targets } =
             keys::load(&sources(&self.home, &setup, &self.answers, SETTLE), &self.secret);
         let before = self.proxy.live();
+        let mut parked = self.parked.lock();
         let mut pools = Vec::new();
         for settings in &setup.settings.upstreams {
-            let inventory = inventory_of(&settings.name, &keys);
-            let policy = setup.settings.health.clone();
-            let name = Arc::clone(&settings.name);
-            let Some(pool) = before.pool(Some(&name)) else {
-                let before = Recovered::default();
-                let mode = self.mode();
-                pools.push(open_pool(
-                    &self.ledger,
-                    &before,
-                    &setup.settings,
-                    settings,
-                    inventory,
-                    mode,
-                    now,
-                )?);
-                continue;
+            let name = &settings.name;
+            let inventory = inventory_of(name, &keys);
+            let known = before.pool(Some(name)).or(parked.iter().find(|pool| pool.name() == name));
+            let pool = match known {
+                Some(pool) => {
+                    update(pool, settings, inventory, &setup.settings, now)?;
+                    pool.set_mode(self.mode());
+                    Arc::clone(pool)
+                }
+                None => {
+                    let (all, mode) = (&setup.settings, self.mode());
+                    open_pool(&self.ledger, &self.recovered, all, settings, inventory, mode, now)?
+                }
             };
-            if pool.upstream().settings() != settings {
-                let upstream = Upstream::new(settings).map_err(|source| RotorError::Upstream {
-                    upstream: Arc::clone(&name),
-                    source,
-                })?;
-                pool.set_upstream(upstream);
-            }
-            pool.adopt(inventory, policy, now)
-                .map_err(|source| RotorError::Ring { upstream: name, source })?;
-            pools.push(Arc::clone(pool));
+            pools.push(pool);
         }
+        let gone = |pool: &&Arc<Pool>| pools.iter().all(|kept| kept.name() != pool.name());
+        *parked = before.pools.iter().chain(&*parked).filter(gone).cloned().collect();
         self.proxy.set_live(Live { settings: setup.settings, pools });
         *self.problems.lock() = problems;
         *self.targets.lock() = targets;
@@ -291,8 +289,8 @@ impl Rotor {
     /// The turns under way, by upstream; then waits until everything that ended before is on the
     /// disk. Blocks.
     pub fn settle(&self) -> Result<HashMap<Arc<str>, InFlight>, LedgerError> {
-        let live = self.proxy.live();
-        let in_flight = live.pools.iter().map(|pool| {
+        let (live, parked) = (self.proxy.live(), self.parked.lock().clone());
+        let in_flight = live.pools.iter().chain(&parked).map(|pool| {
             let (turns, newest) = pool.turns_in_flight();
             (Arc::clone(pool.name()), InFlight { turns, newest })
         });
@@ -348,6 +346,25 @@ fn sources(home: &Home, setup: &Setup, answers: &Answers, settle: Duration) -> S
 
 fn inventory_of(upstream: &str, keys: &[Arc<Key>]) -> Inventory {
     Inventory::new(keys.iter().filter(|key| &*key.upstream == upstream).cloned().collect())
+}
+
+/// Takes over what a reload found for an upstream.
+fn update(
+    pool: &Pool,
+    settings: &UpstreamSettings,
+    inventory: Inventory,
+    all: &Settings,
+    now: Timestamp,
+) -> Result<(), RotorError> {
+    if pool.upstream().settings() != settings {
+        let upstream = Upstream::new(settings).map_err(|source| RotorError::Upstream {
+            upstream: Arc::clone(&settings.name),
+            source,
+        })?;
+        pool.set_upstream(upstream);
+    }
+    pool.adopt(inventory, all.health.clone(), now)
+        .map_err(|source| RotorError::Ring { upstream: Arc::clone(&settings.name), source })
 }
 
 fn open_pools(

@@ -6,6 +6,7 @@ mod hostile;
 mod key_changes;
 mod leaks;
 mod modes;
+mod reload;
 mod rotation;
 mod stopping;
 mod streaming;

@@ -211,19 +211,28 @@ impl<'a> Journey<'a> {
         let head = redact::redact(sent.response.headers_mut(), head, key, &self.live.pools);
         let verdict = judge::answer(&sent.response, kind, &head, Timestamp::now());
         let again = self.may_go_on(&verdict);
-        if !again && !judge::is_about_the_key(&verdict) && !complete {
+        let held = complete || judge::is_about_the_key(&verdict);
+        if !held && !again {
             // Too long to hold: relayed as it comes.
             return Next::Answer(self.relay(attempt, sent, head, verdict));
         }
         attempt.first_byte();
         attempt.seen.bytes = read;
-        let (mut parts, _) = sent.response.into_parts();
-        if complete {
-            self.upstream.origin(self.surface).give_back(sent.connection);
-        }
+        let (mut parts, rest) = sent.response.into_parts();
         relay::rebuild(&mut parts, &attempt, self.template.method());
         attempt.end(&verdict);
-        self.after(&verdict, Response::from_parts(parts, Either::Left(Full::new(head))))
+        let origin = Arc::clone(self.upstream.origin(self.surface));
+        let body = if held {
+            if complete {
+                origin.give_back(sent.connection);
+            }
+            Either::Left(Full::new(head))
+        } else {
+            // It waits, for the case that no further attempt can be made.
+            let rest = Idle::new(rest, idle);
+            Either::Right(Relay::new(head, rest, Observer::of_rest(origin, sent.connection)))
+        };
+        self.after(&verdict, Response::from_parts(parts, body))
     }
 
     /// What follows from a verdict when `answer` is at hand for the client.
