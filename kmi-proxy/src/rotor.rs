@@ -260,18 +260,14 @@ impl Rotor {
             let name = &settings.name;
             let inventory = inventory_of(name, &keys);
             let known = before.pool(Some(name)).or(parked.iter().find(|pool| pool.name() == name));
-            let pool = match known {
-                Some(pool) => {
-                    update(pool, settings, inventory, &setup.settings, now)?;
-                    pool.set_mode(self.mode());
-                    Arc::clone(pool)
-                }
-                None => {
-                    let (all, mode) = (&setup.settings, self.mode());
-                    open_pool(&self.ledger, &self.recovered, all, settings, inventory, mode, now)?
-                }
-            };
-            pools.push(pool);
+            let (all, mode) = (&setup.settings, self.mode());
+            pools.push(if let Some(pool) = known {
+                update(pool, settings, inventory, all, now)?;
+                pool.set_mode(mode);
+                Arc::clone(pool)
+            } else {
+                open_pool(&self.ledger, &self.recovered, all, settings, inventory, mode, now)?
+            });
         }
         let gone = |pool: &&Arc<Pool>| pools.iter().all(|kept| kept.name() != pool.name());
         *parked = before.pools.iter().chain(&*parked).filter(gone).cloned().collect();

@@ -148,7 +148,8 @@ impl<'a> Journey<'a> {
             Ok(picked) => picked,
             Err(none) => {
                 let rotation = &self.live.settings.rotation;
-                self.proxy.waiting.wait(none, rotation, self.facts.arrived, pick).await?
+                let again = !self.tried.is_empty();
+                self.proxy.waiting.wait(none, again, rotation, self.facts.arrived, pick).await?
             }
         };
         let begin = Begin {
@@ -205,7 +206,7 @@ impl<'a> Journey<'a> {
                 return self.after(&verdict, self.own(&refusal));
             }
         };
-        let read = head.len() as u64;
+        let bytes = head.len() as u64;
         // Before anything else looks at it: its message goes into the trace.
         let key = &attempt.picked().key;
         let head = redact::redact(sent.response.headers_mut(), head, key, &self.live.pools);
@@ -217,7 +218,7 @@ impl<'a> Journey<'a> {
             return Next::Answer(self.relay(attempt, sent, head, verdict));
         }
         attempt.first_byte();
-        attempt.seen.bytes = read;
+        attempt.seen.bytes = bytes;
         let (mut parts, rest) = sent.response.into_parts();
         relay::rebuild(&mut parts, &attempt, self.template.method());
         attempt.end(&verdict);
