@@ -158,6 +158,9 @@ impl Engine {
         let Self { desk, serving, control, .. } = self;
         // A panic in the accept loop ends serving like a stop does; the ledger is closed the same.
         let _ = serving.await;
+        // Whoever finds the socket gone (`kmi stop` does) finds the whole trace on the disk.
+        let settling = Arc::clone(&desk);
+        let _ = tokio::task::spawn_blocking(move || settling.rotor.settle().map(drop)).await;
         control.abort();
         let _ = control.await;
         desk.watcher.lock().take();

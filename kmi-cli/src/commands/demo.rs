@@ -127,7 +127,7 @@ async fn visit(context: &Context<'_>, engine: &Engine, requests: u32) -> anyhow:
     let mut told = visitors.send(requests);
     let mut lost = 0;
     while let Some(visit) = told.recv().await {
-        lost += u32::from(!visit.status.is_some_and(|status| status < 400));
+        lost += u32::from(visit.status.is_none_or(|status| status >= 400));
         progress.set_message(in_words(&visit));
         progress.inc(1);
     }

@@ -121,7 +121,9 @@ pub(super) async fn start(
             }
             started => {
                 let notes = started.as_ref().map_or(&[][..], |engine| engine.rotor().notes());
-                notes.iter().for_each(|note| context.output.note(note));
+                for note in notes {
+                    context.output.note(note);
+                }
                 return started;
             }
         }

@@ -77,7 +77,7 @@ fn read_file(path: &Path, verifier: &mut Verifier, context: &Context<'_>) -> any
         let hint = "name a file that `kmi trace export -o FILE` wrote, or none for the ledger";
         Failure::new(format!("cannot open {shown}: {error}"), hint)
     })?;
-    let progress = progress(file.metadata().map(|meta| meta.len()).unwrap_or(0), context);
+    let progress = progress(file.metadata().map_or(0, |meta| meta.len()), context);
     let mut file = BufReader::with_capacity(1 << 20, file);
     let mut line = Vec::new();
     loop {
@@ -91,7 +91,7 @@ fn read_file(path: &Path, verifier: &mut Verifier, context: &Context<'_>) -> any
         }
         progress.inc(read as u64);
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
-        verifier.line(text).map_err(|refused| refuse(&refused))?;
+        verifier.line(text).map_err(refuse)?;
     }
     progress.finish_and_clear();
     Ok(())
@@ -112,10 +112,10 @@ fn read_ledger(
     let Some((first, last)) = reader.span()? else { return Ok(in_flight) };
     let progress = progress(last - first + 1, context);
     for line in reader.epochs_in_force(first)? {
-        verifier.line(line.text.as_bytes()).map_err(|refused| refuse(&refused))?;
+        verifier.line(line.text.as_bytes()).map_err(refuse)?;
     }
     for line in reader.lines(first, last) {
-        verifier.line(line?.text.as_bytes()).map_err(|refused| refuse(&refused))?;
+        verifier.line(line?.text.as_bytes()).map_err(refuse)?;
         progress.inc(1);
     }
     progress.finish_and_clear();
@@ -135,7 +135,7 @@ pub(super) fn in_flight(config: &Config) -> InFlight {
     }
 }
 
-fn refuse(refused: &Refused) -> Failure {
+fn refuse(refused: Refused) -> Failure {
     let hint = "export without `--key` and `--outcome`: only a whole stretch can be verified";
     Failure::new(refused.to_string(), hint).code(USAGE)
 }
