@@ -29,7 +29,7 @@ use crate::{
 /// of the state.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// After this time it says what it waits for.
-const SILENCE: Duration = Duration::from_secs(1);
+pub(crate) const SILENCE: Duration = Duration::from_secs(1);
 /// How often it looks meanwhile.
 pub(crate) const RETRY: Duration = Duration::from_millis(20);
 

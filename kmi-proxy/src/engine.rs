@@ -85,10 +85,10 @@ impl Engine {
     /// Starts: when this returns, requests are served.
     pub async fn start(home: Home, setup: Setup, reread: Reread) -> Result<Self, EngineError> {
         // Watching begins before the first reading, so that no change falls in between.
-        let (watcher, watched) = watch_keys(&home);
+        let (watcher, desk_of_watcher) = watch_keys(&home);
         let started = Self::start_watched(home, setup, reread, watcher).await;
         let desk = started.as_ref().map_or_else(|_| Weak::new(), |it| Arc::downgrade(&it.desk));
-        let _ = watched.set(desk);
+        let _ = desk_of_watcher.set(desk);
         started
     }
 

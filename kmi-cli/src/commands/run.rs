@@ -2,12 +2,13 @@
 
 use std::{process::ExitCode, time::Instant};
 
+use anyhow::Context as _;
 use kmi_proxy::{
     control::Problem,
     engine::{Engine, EngineError},
 };
 
-use super::{Context, serve};
+use super::{Context, ending::Ending, serve};
 use crate::{
     args::RunArgs,
     client_env::{self, Endpoint},
@@ -50,8 +51,16 @@ async fn beside(context: &Context<'_>, args: &RunArgs, config: &Config) -> anyho
     };
     let problems: Vec<Problem> = engine.rotor().problems().iter().map(Problem::from).collect();
     desk::tell(&problems, context.output);
-    let code = launch(context, args, config, engine.address()).await;
-    engine.stop().await?;
+    let (address, stop) = (engine.address(), engine.stopper());
+    // Awaited all the while: so `kmi stop` can end it before the client ends.
+    let mut serving = tokio::spawn(engine.wait());
+    let code = launch(context, args, config, address).await;
+    let _ = stop.send(());
+    let mut ending = Ending::new()?;
+    tokio::select! {
+        ended = &mut serving => ended.context("the proxy failed")??,
+        _ = ending.next() => {}
+    }
     code
 }
 

@@ -19,7 +19,7 @@ use kmi_proxy::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Context;
+use super::{Context, ending::Ending};
 use crate::{
     args::ServeArgs,
     config::{Config, Flag},
@@ -52,8 +52,7 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 async fn run(context: &Context<'_>, config: &Config, flags: &[Flag]) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut ending = Ending::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let engine = start(context, config, flags).await.map_err(|error| failure(error, config))?;
     let mut problems: Vec<Problem> = engine.rotor().problems().iter().map(Into::into).collect();
@@ -67,8 +66,7 @@ async fn run(context: &Context<'_>, config: &Config, flags: &[Flag]) -> anyhow::
     loop {
         tokio::select! {
             _ = stopped.changed() => break,
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = ending.next() => break,
             // Reading files blocks, so it is not for this thread.
             _ = hangup.recv() => drop(tokio::task::block_in_place(|| engine.reload())),
             Ok(()) = reloads.changed() => {
@@ -81,8 +79,7 @@ async fn run(context: &Context<'_>, config: &Config, flags: &[Flag]) -> anyhow::
     let stopping = engine.stop();
     tokio::select! {
         stopped = stopping => stopped?,
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        _ = ending.next() => {}
     }
     Ok(())
 }
@@ -211,13 +208,18 @@ pub(super) fn stop(context: &Context<'_>) -> anyhow::Result<ExitCode> {
     }
     let patience = config.settings.proxy.drain_timeout + Duration::from_secs(10);
     let start = Instant::now();
+    let mut told = false;
     while start.elapsed() < patience {
         // The socket goes away when the last request has ended.
         if !desk::is_running(&config) {
             context.output.note("stopped");
             return Ok(ExitCode::SUCCESS);
         }
-        thread::sleep(Duration::from_millis(20));
+        if !told && start.elapsed() > desk::SILENCE {
+            told = true;
+            context.output.note("waiting for running requests to end");
+        }
+        thread::sleep(desk::RETRY);
     }
     Err(Failure::new("the proxy is still stopping", "look again with `kmi status`").into())
 }

@@ -10,7 +10,7 @@ use std::{
 use super::protocol::{Reply, Request};
 
 /// How long a call may take; a reload may run `api_key_cmd` programs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Why a call came to nothing.
 #[derive(Debug, thiserror::Error)]
