@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
     os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
     path::PathBuf,
     process::{Command, ExitCode, Stdio},
@@ -76,11 +76,10 @@ async fn run(context: &Context<'_>, config: &Config, flags: &[Flag]) -> anyhow::
         }
     }
     context.output.note("stopping: running requests may end; a second signal ends them at once");
-    let stopping = engine.stop();
-    tokio::select! {
-        stopped = stopping => stopped?,
-        _ = ending.next() => {}
-    }
+    let hurry = async {
+        ending.next().await;
+    };
+    engine.stop_or_cut(hurry).await?;
     Ok(())
 }
 
@@ -147,8 +146,11 @@ pub(super) fn failure(error: EngineError, config: &Config) -> anyhow::Error {
             let hint = "choose another address with `--listen ADDR`; port 0 picks a free one";
             Failure::new(error.to_string(), hint).into()
         }
-        EngineError::Control { .. } => {
-            let hint = "a home with a shorter path helps when the path is too long for a socket";
+        EngineError::Control { source, .. } => {
+            let hint = match source.kind() {
+                io::ErrorKind::InvalidInput => "use a home with a shorter path: `--home DIR`",
+                _ => "move away what is in its place, and look at the permissions of its directory",
+            };
             Failure::new(error.to_string(), hint).into()
         }
         _ => error.into(),
@@ -191,7 +193,7 @@ fn detach(context: &Context<'_>, config: &Config) -> anyhow::Result<ExitCode> {
 fn last_words(log: &PathBuf, from: u64) -> String {
     let text = fs::File::open(log).and_then(|mut file| {
         let mut text = String::new();
-        std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(from))?;
+        file.seek(SeekFrom::Start(from))?;
         file.take(4096).read_to_string(&mut text)?;
         Ok(text)
     });
