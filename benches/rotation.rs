@@ -130,7 +130,13 @@ impl Place {
 fn turn(pool: &Pool, tried: &Tried, verdict: &Verdict, now: Timestamp) {
     let model = Some("kimi-for-coding");
     if let Ok(picked) = pool.pick(tried, model, now) {
-        let seen = Seen { verdict, model, latency: Duration::from_millis(900), tokens: 1_234 };
+        let seen = Seen {
+            verdict,
+            model,
+            latency: Duration::from_millis(900),
+            tokens: 1_234,
+            account: None,
+        };
         pool.observe(&picked, &seen, now);
     }
 }

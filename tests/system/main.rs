@@ -1,5 +1,6 @@
 //! System tests: a module per promise.
 
+mod accounts;
 mod failover;
 mod gate;
 mod hostile;

@@ -24,6 +24,7 @@ use kmi_core::{
 };
 use kmi_health::{
     Policy,
+    account::AccountId,
     board::{Board, Exhausted},
     breaker::AttemptId,
     classify::Verdict,
@@ -151,6 +152,13 @@ impl Pool {
         self.state.lock().exhausted(now)
     }
 
+    /// Asks for a retry of an attempt that the upstream, not the key, has failed: the pause before
+    /// it. `None` when there are too many already: an outage must not be multiplied.
+    pub fn retry(self: &Arc<Self>, random: f64) -> Option<Retry> {
+        let pause = self.state.lock().upstream.retry(random)?;
+        Some(Retry { pool: Arc::clone(self), pause })
+    }
+
     /// Takes note of how an attempt ended.
     pub fn observe(&self, picked: &Picked, seen: &Seen<'_>, now: Timestamp) {
         let mut state = self.state.lock();
@@ -233,6 +241,20 @@ pub enum RotateError {
     NoneUsable,
 }
 
+/// Leave to try once more; given back when dropped.
+#[derive(Debug)]
+pub struct Retry {
+    pool: Arc<Pool>,
+    /// How long to wait before.
+    pub pause: Duration,
+}
+
+impl Drop for Retry {
+    fn drop(&mut self) {
+        self.pool.state.lock().upstream.retry_ended();
+    }
+}
+
 /// What is known of an attempt when it has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
@@ -244,6 +266,8 @@ pub struct Seen<'a> {
     pub latency: Duration,
     /// Prompt and completion tokens, as far as the upstream counted them.
     pub tokens: u64,
+    /// The account that the answer's headers name.
+    pub account: Option<&'a AccountId>,
 }
 
 /// The keys that a request has tried, in the epoch in which it tried them.

@@ -16,6 +16,7 @@ use kmi_core::{
 use kmi_health::{
     Policy,
     board::{Board, Exhausted, Finished},
+    upstream::Upstream as UpstreamHealth,
 };
 
 use super::{Journal, NoKey, Picked, Place, RotateError, Seen, Start, Tried, epoch};
@@ -28,6 +29,8 @@ pub(super) struct State {
     active: Option<KeyId>,
     disabled: HashSet<KeyId>,
     pub(super) board: Board,
+    /// How the upstream itself fares: an outage is no key's fault.
+    pub(super) upstream: UpstreamHealth,
     /// `None` without keys: a ring has at least one.
     wheel: Option<Wheel>,
     /// Where the rotation stood when the last key went away.
@@ -50,6 +53,7 @@ impl State {
     pub(super) fn open(start: Start, journal: &Journal, now: Timestamp) -> Result<Self, RingError> {
         let board = Board::new(&start.inventory, start.policy.clone());
         let mut state = Self {
+            upstream: UpstreamHealth::new(&start.policy),
             inventory: Arc::default(),
             mode: start.mode,
             active: start.active,
@@ -156,6 +160,7 @@ impl State {
             return Err(NoKey { why: self.exhausted(now), next });
         };
         let id = Arc::clone(&wheel.ids[number]);
+        self.upstream.begin();
         let attempt = self.board.start(number, now);
         if !self.board.usable().contains(number) {
             // A probe: one request at a time.
@@ -190,7 +195,12 @@ impl State {
         // A reload may have given the key another number, or taken it away.
         let key = self.number_of(picked);
         let finished = Finished { model: seen.model, latency: seen.latency, tokens: seen.tokens };
-        let changes = self.board.finish(key, picked.attempt, seen.verdict, &finished, now);
+        self.upstream.end();
+        self.upstream.observe(&seen.verdict.effect, now);
+        let mut changes = self.board.finish(key, picked.attempt, seen.verdict, &finished, now);
+        if let Some(account) = seen.account {
+            changes.extend(self.board.learn(key, account, now));
+        }
         self.settle(changes, journal);
     }
 
