@@ -2,6 +2,7 @@
 
 mod config;
 mod demo;
+mod ending;
 mod env;
 mod init;
 mod keys;

@@ -123,6 +123,12 @@ pub(crate) fn locate_home(option: Option<&Path>, env: &Environment) -> Result<Ho
                 .hint("name another directory with `--home DIR`"),
         )
     })?;
+    // What is not there yet will be made; what is there has to be a directory.
+    if std::fs::metadata(&root).is_ok_and(|found| !found.is_dir()) {
+        return Err(Problem::new(format!("{} is no directory", root.display()))
+            .hint("name kmi's home with `--home DIR`")
+            .into());
+    }
     Ok(Home::new(root))
 }
 

@@ -28,6 +28,8 @@ use crate::{
 /// How long a command waits for another one (or a proxy that is starting or stopping) to let go
 /// of the state.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// After this time it says what it waits for.
+pub(crate) const SILENCE: Duration = Duration::from_secs(1);
 /// How often it looks meanwhile.
 pub(crate) const RETRY: Duration = Duration::from_millis(20);
 
@@ -38,6 +40,7 @@ pub(crate) fn ask(
     request: &Request,
 ) -> anyhow::Result<Reply> {
     let start = Instant::now();
+    let mut told = false;
     loop {
         match call(config, request) {
             Ok(reply) => return checked(reply),
@@ -47,7 +50,9 @@ pub(crate) fn ask(
         let setup = setup(config, context.env);
         match Rotor::open(config.home.clone(), setup, Timestamp::now()) {
             Ok(rotor) => {
-                rotor.notes().iter().for_each(|note| context.output.note(note));
+                for note in rotor.notes() {
+                    context.output.note(note);
+                }
                 let reply = rotor.answer(request.clone(), Timestamp::now());
                 rotor.close()?;
                 return checked(reply);
@@ -55,6 +60,10 @@ pub(crate) fn ask(
             Err(RotorError::Ledger(LedgerError::Locked { pid, .. })) => {
                 if start.elapsed() > PATIENCE {
                     return Err(held(config, pid).into());
+                }
+                if !told && start.elapsed() > SILENCE {
+                    told = true;
+                    context.output.note(format_args!("waiting: {}", held(config, pid)));
                 }
                 thread::sleep(RETRY);
             }

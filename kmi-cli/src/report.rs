@@ -109,6 +109,7 @@ fn ledger_hint(error: &LedgerError) -> &'static str {
     match error {
         LedgerError::Damaged { .. } => "`kmi verify` shows what is damaged; what is whole stays",
         LedgerError::Export(_) => "make room, or name another file with `-o FILE`",
+        LedgerError::Foreign { .. } => "if it was a ledger once, restore it from a backup instead",
         LedgerError::Locked { .. } => "try again in a moment",
         LedgerError::Missing(_) => "start kmi first: `kmi serve`, or `kmi run -- CMD`",
         LedgerError::Newer { .. } => "update kmi; an older one must not write into newer files",

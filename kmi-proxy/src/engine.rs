@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, OnceLock, Weak},
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -21,6 +22,9 @@ use crate::{
     rotor::{Rotor, RotorError, Setup},
     server::{Server, Stop},
 };
+
+/// How long attempts that are cut off may take to report themselves.
+const CUT_OFF: Duration = Duration::from_secs(1);
 
 /// Makes the setup anew at a reload, or says what is wrong with it.
 pub type Reread = Arc<dyn Fn() -> Result<Setup, Failure> + Send + Sync>;
@@ -87,10 +91,10 @@ impl Engine {
     /// Starts: when this returns, requests are served.
     pub async fn start(home: Home, setup: Setup, reread: Reread) -> Result<Self, EngineError> {
         // Watching begins before the first reading, so that no change falls in between.
-        let (watcher, desk_cell) = watch_keys(&home);
+        let (watcher, desk_of_watcher) = watch_keys(&home);
         let started = Self::start_watched(home, setup, reread, watcher).await;
         let desk = started.as_ref().map_or_else(|_| Weak::new(), |it| Arc::downgrade(&it.desk));
-        let _ = desk_cell.set(desk);
+        let _ = desk_of_watcher.set(desk);
         started
     }
 
@@ -158,10 +162,26 @@ impl Engine {
     /// Runs until it is told to stop (by [`Engine::stopper`] or over the control socket), lets
     /// requests end, and writes the last lines of the trace.
     pub async fn wait(self) -> Result<(), LedgerError> {
-        let Self { desk, serving, control, polling, .. } = self;
-        polling.abort();
-        // A panic in the accept loop ends serving like a stop does; the ledger is closed the same.
-        let _ = serving.await;
+        self.wait_or_cut(std::future::pending()).await
+    }
+
+    /// The same; but when `hurry` ends first, what still runs is cut off, and the trace says so.
+    pub async fn wait_or_cut(self, hurry: impl Future<Output = ()>) -> Result<(), LedgerError> {
+        let Self { desk, mut serving, control, .. } = self;
+        tokio::select! {
+            // A panic in the accept loop ends serving like a stop does; the ledger is closed the
+            // same.
+            _ = &mut serving => {}
+            () = hurry => {
+                desk.rotor.proxy().phase().end();
+                serving.abort();
+                let _ = serving.await;
+                desk.attempts_reported().await;
+            }
+        }
+        // Whoever finds the socket gone (`kmi stop` does) finds the whole trace on the disk.
+        let settling = Arc::clone(&desk);
+        let _ = tokio::task::spawn_blocking(move || settling.rotor.settle().map(drop)).await;
         control.abort();
         let _ = control.await;
         desk.watcher.lock().take();
@@ -172,6 +192,12 @@ impl Engine {
         })
         .await
         .unwrap_or(Ok(()))
+    }
+
+    /// Stops and waits; when `hurry` ends first, what still runs is cut off.
+    pub async fn stop_or_cut(self, hurry: impl Future<Output = ()>) -> Result<(), LedgerError> {
+        let _ = self.stop.send(());
+        self.wait_or_cut(hurry).await
     }
 
     /// Stops and waits.
@@ -204,6 +230,19 @@ impl Desk {
     fn watch_targets(&self) {
         if let Some(watcher) = &*self.watcher.lock() {
             watcher.set_files(watched_files(self.rotor.home(), self.rotor.key_targets()));
+        }
+    }
+
+    /// Waits until the attempts of aborted connections have reported themselves: an aborted task
+    /// is dropped by its worker a little later.
+    async fn attempts_reported(&self) {
+        let running = || {
+            let keys = self.rotor.snapshot(Timestamp::now()).keys;
+            keys.iter().any(|key| key.in_flight > 0)
+        };
+        let deadline = Instant::now() + CUT_OFF;
+        while running() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 

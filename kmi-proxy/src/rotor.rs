@@ -25,7 +25,7 @@ use kmi_core::{
 use parking_lot::Mutex;
 
 pub use self::error::RotorError;
-use self::pools::{inventory_of, open_pool, open_pools};
+use self::pools::{inventory_of, open_pool, open_pools, update_pool};
 use crate::{
     control::Tested,
     home::Home,
@@ -35,7 +35,6 @@ use crate::{
     proxy::{Live, Proxy},
     quota_poll,
     settings::Settings,
-    upstream::Upstream,
 };
 
 /// What a rotor is made of, and made of again at a reload.
@@ -68,6 +67,11 @@ pub struct Rotor {
     answers: Answers,
     ledger: Ledger,
     proxy: Arc<Proxy>,
+    /// Where rotations stood at the start: for upstreams that a reload adds.
+    recovered: Recovered,
+    /// Pools of upstreams that a reload took away. Their running requests still take turns, and an
+    /// upstream that comes back goes on with its own: a turn's number is never used twice.
+    parked: Mutex<Vec<Arc<Pool>>>,
     mode: Mutex<Mode>,
     problems: Mutex<Vec<Problem>>,
     targets: Mutex<Vec<std::path::PathBuf>>,
@@ -109,12 +113,14 @@ impl Rotor {
             answers,
             ledger,
             proxy,
+            notes: notes(&recovered),
+            recovered,
+            parked: Mutex::default(),
             mode: Mutex::new(mode),
             problems: Mutex::new(loaded.problems),
             targets: Mutex::new(loaded.targets),
             listening: OnceLock::new(),
             opened: Instant::now(),
-            notes: notes(recovered),
         })
     }
 
@@ -232,36 +238,23 @@ impl Rotor {
         let Loaded { keys, problems, targets } =
             keys::load(&sources(&self.home, &setup, &self.answers, SETTLE), &self.secret);
         let before = self.proxy.live();
+        let mut parked = self.parked.lock();
         let mut pools = Vec::new();
         for settings in &setup.settings.upstreams {
-            let inventory = inventory_of(&settings.name, &keys);
-            let policy = setup.settings.health.clone();
-            let name = Arc::clone(&settings.name);
-            let Some(pool) = before.pool(Some(&name)) else {
-                let before = Recovered::default();
-                let mode = self.mode();
-                pools.push(open_pool(
-                    &self.ledger,
-                    &before,
-                    &setup.settings,
-                    settings,
-                    inventory,
-                    mode,
-                    now,
-                )?);
-                continue;
-            };
-            if pool.upstream().settings() != settings {
-                let upstream = Upstream::new(settings).map_err(|source| RotorError::Upstream {
-                    upstream: Arc::clone(&name),
-                    source,
-                })?;
-                pool.set_upstream(upstream);
-            }
-            pool.adopt(inventory, policy, now)
-                .map_err(|source| RotorError::Ring { upstream: name, source })?;
-            pools.push(Arc::clone(pool));
+            let name = &settings.name;
+            let inventory = inventory_of(name, &keys);
+            let known = before.pool(Some(name)).or(parked.iter().find(|pool| pool.name() == name));
+            let (all, mode) = (&setup.settings, self.mode());
+            pools.push(if let Some(pool) = known {
+                update_pool(pool, all, settings, inventory, now)?;
+                pool.set_mode(mode);
+                Arc::clone(pool)
+            } else {
+                open_pool(&self.ledger, &self.recovered, all, settings, inventory, mode, now)?
+            });
         }
+        let gone = |pool: &&Arc<Pool>| pools.iter().all(|kept| kept.name() != pool.name());
+        *parked = before.pools.iter().chain(&*parked).filter(gone).cloned().collect();
         self.proxy.set_live(Live { settings: setup.settings, pools });
         *self.problems.lock() = problems;
         *self.targets.lock() = targets;
@@ -308,8 +301,8 @@ impl Rotor {
     /// The turns under way, by upstream; then waits until everything that ended before is on the
     /// disk. Blocks.
     pub fn settle(&self) -> Result<HashMap<Arc<str>, InFlight>, LedgerError> {
-        let live = self.proxy.live();
-        let in_flight = live.pools.iter().map(|pool| {
+        let (live, parked) = (self.proxy.live(), self.parked.lock().clone());
+        let in_flight = live.pools.iter().chain(&parked).map(|pool| {
             let (turns, newest) = pool.turns_in_flight();
             (Arc::clone(pool.name()), InFlight { turns, newest })
         });
@@ -352,8 +345,8 @@ pub fn base_url(listen: SocketAddr, base_path: &str) -> String {
     format!("http://{listen}{base_path}/v1")
 }
 
-fn notes(recovered: Recovered) -> Vec<String> {
-    let mut notes = recovered.notes;
+fn notes(recovered: &Recovered) -> Vec<String> {
+    let mut notes = recovered.notes.clone();
     if recovered.gaps > 0 {
         let text = "kmi ended in the middle of work: the turns whose end is not known are declared \
                     in the trace as gaps";

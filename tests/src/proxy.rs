@@ -19,6 +19,7 @@ use kmi_stats::{
     report::Report,
     verify::{InFlight, Options, Verifier},
 };
+use parking_lot::Mutex;
 
 use crate::{Client, Raw, TestHome, eventually};
 
@@ -31,7 +32,7 @@ pub struct TestProxy {
     pub upstream: StandIn,
     /// The proxy.
     pub engine: Engine,
-    setup: Setup,
+    setup: Arc<Mutex<Setup>>,
 }
 
 impl TestProxy {
@@ -62,6 +63,7 @@ impl TestProxy {
         let mut settings = settings(&upstream);
         change(&mut settings);
         let setup = Setup { settings, env_keys: Vec::new(), variables: Arc::new(|_| None) };
+        let setup = Arc::new(Mutex::new(setup));
         let engine = Self::engine(&home, &setup).await?;
         Ok(Self { home, upstream, engine, setup })
     }
@@ -74,10 +76,16 @@ impl TestProxy {
         Ok(Self { home, upstream, engine, setup })
     }
 
-    async fn engine(home: &TestHome, setup: &Setup) -> anyhow::Result<Engine> {
-        let again = setup.clone();
-        let reread = Arc::new(move || Ok(again.clone()));
-        Engine::start(home.home(), setup.clone(), reread).await.context("the proxy starts")
+    /// Changes the settings and lets the running proxy read them, as `kmi reload` does.
+    pub async fn reconfigure(&self, change: impl FnOnce(&mut Settings)) -> anyhow::Result<Reply> {
+        change(&mut self.setup.lock().settings);
+        self.control(Request::Reload).await
+    }
+
+    async fn engine(home: &TestHome, setup: &Arc<Mutex<Setup>>) -> anyhow::Result<Engine> {
+        let (first, again) = (setup.lock().clone(), Arc::clone(setup));
+        let reread = Arc::new(move || Ok(again.lock().clone()));
+        Engine::start(home.home(), first, reread).await.context("the proxy starts")
     }
 
     /// The token of the home.

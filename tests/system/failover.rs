@@ -287,3 +287,40 @@ async fn a_body_over_the_limit_is_passed_on_and_not_repeated() -> anyhow::Result
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_error_is_whole_even_when_another_try_was_wanted() -> anyhow::Result<()> {
+    let page = ErrorAnswer::new(503, "server_error", "").with_message("x".repeat(200_000));
+    let body = page.openai_body();
+    for keys in [1, 2, 3] {
+        let (answer, attempts) = one(keys, keys, &Act::Error(page.clone())).await?;
+        assert_eq!(answer.status, 503);
+        assert!(answer.body == body, "{} of {} bytes", answer.body.len(), body.len());
+        assert_eq!(attempts.len(), keys.min(2));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_upload_is_not_taken_for_a_slow_answer() -> anyhow::Result<()> {
+    let proxy = TestProxy::start_with(Scenario::healthy(1), |settings| {
+        settings.upstreams[0].first_byte_timeout = Duration::from_millis(400);
+    })
+    .await?;
+    let (host, token) = (proxy.engine.address(), proxy.token()?);
+    let mut raw = proxy.raw().await?;
+    let piece = vec![b' '; 1 << 20];
+    raw.send(format!(
+        "POST /kmi-rotor/v1/files HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}\r\n\
+         Content-Length: {}\r\n\r\n",
+        token.expose(),
+        8 * piece.len()
+    ))
+    .await?;
+    for _ in 0..8 {
+        raw.send(&piece).await?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(raw.head().await?.0, 200);
+    Ok(())
+}

@@ -288,3 +288,46 @@ async fn some_things_are_answered_here_without_a_token() -> anyhow::Result<()> {
     assert!(proxy.upstream.records().is_empty());
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_body_of_a_refused_request_is_no_request() -> anyhow::Result<()> {
+    let proxy = TestProxy::start(Scenario::healthy(1)).await?;
+    let inner = filled(&proxy, &get("/kmi-rotor/v1/smuggled", ""))?;
+    for head in [
+        "Host: {host}\r\nAuthorization: Bearer wrong\r\n",
+        "Host: {host}\r\nAuthorization: Bearer {token}\r\nOrigin: http://evil.example\r\n",
+        "Host: evil.example\r\nAuthorization: Bearer {token}\r\n",
+    ] {
+        let mut raw = proxy.raw().await?;
+        let text = format!(
+            "POST /kmi-rotor/v1/chat/completions HTTP/1.1\r\n{head}Content-Length: {}\r\n\r\n{inner}\
+             GET /kmi-rotor/healthz HTTP/1.1\r\nHost: {{host}}\r\nConnection: close\r\n\r\n",
+            inner.len()
+        );
+        raw.send(filled(&proxy, &text)?).await?;
+        let (status, _) = raw.head().await?;
+        assert!([401, 403].contains(&status));
+        let rest = raw.to_end().await?;
+        assert!(rest.matches("HTTP/1.1 ").count() <= 1 && !rest.contains("x-kmi-turn"), "{rest}");
+    }
+    assert!(proxy.upstream.records().is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_over_the_limit_wait() -> anyhow::Result<()> {
+    let proxy = TestProxy::start_with(Scenario::healthy(1), |settings| {
+        settings.proxy.max_connections = 2;
+    })
+    .await?;
+    let (mut first, mut second) = (proxy.client().await?, proxy.client().await?);
+    assert_eq!(first.chat(false).await?.status, 200);
+    assert_eq!(second.chat(false).await?.status, 200);
+    let mut third = proxy.client().await?;
+    let waiting = tokio::spawn(async move { third.chat(false).await });
+    assert_eq!(first.chat(false).await?.status, 200);
+    assert_eq!(proxy.upstream.records().len(), 3, "the third one is not served yet");
+    drop(second);
+    assert_eq!(kmi_tests::in_time(waiting).await???.status, 200);
+    Ok(())
+}

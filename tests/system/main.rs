@@ -8,6 +8,7 @@ mod key_changes;
 mod leaks;
 mod modes;
 mod quota;
+mod reload;
 mod rotation;
 mod stopping;
 mod streaming;

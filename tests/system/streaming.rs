@@ -185,3 +185,32 @@ async fn one_connection_serves_many_requests() -> anyhow::Result<()> {
     assert!(lines.iter().all(|line| line.outcome.as_str() == "ok" && line.ttfb_ms.is_some()));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_in_its_own_body_is_gone() -> anyhow::Result<()> {
+    let proxy = TestProxy::start(Scenario::healthy(2)).await?;
+    let (host, token) = (proxy.engine.address(), proxy.token()?);
+    // A small body is never sent on; a large one is cancelled on its way.
+    for (length, made) in [(1000, 0), (8 << 20, 1)] {
+        let mut raw = proxy.raw().await?;
+        raw.send(format!(
+            "POST /kmi-rotor/v1/files HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}\r\n\
+             Content-Length: {length}\r\n\r\n",
+            token.expose()
+        ))
+        .await?;
+        raw.send(vec![b'a'; length / 2]).await?;
+        if made > 0 {
+            let live = proxy.engine.rotor().proxy().live();
+            eventually(async || Ok(live.pools[0].turns_in_flight().0 == 1)).await?;
+        }
+        drop(raw);
+        let lines = proxy.attempts_when(made).await?;
+        assert_eq!(lines.len(), made);
+        assert!(lines.iter().all(|line| line.outcome.as_str() == "client_gone"), "{lines:?}");
+        assert!(lines.iter().all(|line| line.request_bytes < length as u64));
+    }
+    assert!(proxy.upstream.records().is_empty());
+    assert_eq!(proxy.client().await?.chat(false).await?.header("x-kmi-turn"), "2");
+    Ok(())
+}

@@ -23,9 +23,8 @@ use kmi_stats::{
     verify::{InFlight, Options, Verifier},
 };
 use kmi_tui::status_table::status_table;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Context, serve, verify};
+use super::{Context, ending::Ending, serve, verify};
 use crate::args::DemoArgs;
 
 /// The names of the seven keys, in inventory order.
@@ -40,7 +39,7 @@ pub(super) fn run(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<Exit
 }
 
 async fn demo(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::new()?;
+    let mut ending = Ending::new()?;
     // Removed with everything in it when the demonstration ends, however it ends.
     let dir = tempfile::Builder::new().prefix("kmi-demo-").tempdir()?;
     let home = Home::new(dir.path().join("home"));
@@ -51,7 +50,7 @@ async fn demo(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<ExitCode
     ));
     let visited = tokio::select! {
         lost = visit(context, &engine, args.requests) => Ok(lost?),
-        signal = signals.next() => Err(signal),
+        signal = ending.next() => Err(signal),
     };
     let lost = match visited {
         Ok(lost) => lost,
@@ -77,7 +76,7 @@ async fn demo(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<ExitCode
     }
     if args.serve {
         keep_serving(context, &home, &engine)?;
-        signals.next().await;
+        ending.next().await;
     }
     engine.stop().await?;
     Ok(ExitCode::from(report.exit_code(false)))
@@ -128,7 +127,7 @@ async fn visit(context: &Context<'_>, engine: &Engine, requests: u32) -> anyhow:
     let mut told = visitors.send(requests);
     let mut lost = 0;
     while let Some(visit) = told.recv().await {
-        lost += u32::from(!visit.status.is_some_and(|status| status < 400));
+        lost += u32::from(visit.status.is_none_or(|status| status >= 400));
         progress.set_message(in_words(&visit));
         progress.inc(1);
     }
@@ -172,28 +171,4 @@ fn keep_serving(context: &Context<'_>, home: &Home, engine: &Engine) -> anyhow::
     context.output.note(format_args!("its home is {dir}; for example: kmi --home {dir} status"));
     context.output.note("Ctrl-C ends it and removes the home");
     Ok(())
-}
-
-/// What ends the demonstration early.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    /// Waits for the next one; returns its number.
-    async fn next(&mut self) -> u8 {
-        let kind = tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
-            _ = self.terminate.recv() => SignalKind::terminate(),
-        };
-        u8::try_from(kind.as_raw_value()).unwrap_or(0)
-    }
 }

@@ -2,12 +2,14 @@
 
 use std::{process::ExitCode, time::Instant};
 
+use anyhow::Context as _;
 use kmi_proxy::{
     control::Problem,
     engine::{Engine, EngineError},
 };
+use tokio::sync::oneshot;
 
-use super::{Context, serve};
+use super::{Context, ending::Ending, serve};
 use crate::{
     args::RunArgs,
     client_env::{self, Endpoint},
@@ -50,9 +52,26 @@ async fn beside(context: &Context<'_>, args: &RunArgs, config: &Config) -> anyho
     };
     let problems: Vec<Problem> = engine.rotor().problems().iter().map(Problem::from).collect();
     desk::tell(&problems, context.output);
-    let code = launch(context, args, config, engine.address()).await;
-    engine.stop().await?;
+    let (address, stop) = (engine.address(), engine.stopper());
+    let (client, client_ended) = oneshot::channel::<()>();
+    // Awaited all the while: so `kmi stop` can end it before the client ends.
+    let serving = tokio::spawn(engine.wait_or_cut(async move {
+        let _ = client_ended.await;
+        signalled().await;
+    }));
+    let code = launch(context, args, config, address).await;
+    let _ = stop.send(());
+    drop(client);
+    serving.await.context("the proxy failed")??;
     code
+}
+
+/// While the client runs, signals are the client's; after that they end the waiting for others.
+async fn signalled() {
+    match Ending::new() {
+        Ok(mut ending) => drop(ending.next().await),
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// The configured address may be another home's; for a client of our own any port will do.

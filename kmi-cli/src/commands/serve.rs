@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
     os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
     path::PathBuf,
     process::{Command, ExitCode, Stdio},
@@ -19,7 +19,7 @@ use kmi_proxy::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Context;
+use super::{Context, ending::Ending};
 use crate::{
     args::ServeArgs,
     config::{Config, Flag},
@@ -52,8 +52,7 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 async fn run(context: &Context<'_>, config: &Config, flags: &[Flag]) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut ending = Ending::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let engine = start(context, config, flags).await.map_err(|error| failure(error, config))?;
     let mut problems: Vec<Problem> = engine.rotor().problems().iter().map(Into::into).collect();
@@ -67,8 +66,7 @@ async fn run(context: &Context<'_>, config: &Config, flags: &[Flag]) -> anyhow::
     loop {
         tokio::select! {
             _ = stopped.changed() => break,
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = ending.next() => break,
             // Reading files blocks, so it is not for this thread.
             _ = hangup.recv() => drop(tokio::task::block_in_place(|| engine.reload())),
             Ok(()) = reloads.changed() => {
@@ -78,12 +76,10 @@ async fn run(context: &Context<'_>, config: &Config, flags: &[Flag]) -> anyhow::
         }
     }
     context.output.note("stopping: running requests may end; a second signal ends them at once");
-    let stopping = engine.stop();
-    tokio::select! {
-        stopped = stopping => stopped?,
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let hurry = async {
+        ending.next().await;
+    };
+    engine.stop_or_cut(hurry).await?;
     Ok(())
 }
 
@@ -121,7 +117,9 @@ pub(super) async fn start(
             }
             started => {
                 let notes = started.as_ref().map_or(&[][..], |engine| engine.rotor().notes());
-                notes.iter().for_each(|note| context.output.note(note));
+                for note in notes {
+                    context.output.note(note);
+                }
                 return started;
             }
         }
@@ -148,8 +146,11 @@ pub(super) fn failure(error: EngineError, config: &Config) -> anyhow::Error {
             let hint = "choose another address with `--listen ADDR`; port 0 picks a free one";
             Failure::new(error.to_string(), hint).into()
         }
-        EngineError::Control { .. } => {
-            let hint = "a home with a shorter path helps when the path is too long for a socket";
+        EngineError::Control { source, .. } => {
+            let hint = match source.kind() {
+                io::ErrorKind::InvalidInput => "use a home with a shorter path: `--home DIR`",
+                _ => "move away what is in its place, and look at the permissions of its directory",
+            };
             Failure::new(error.to_string(), hint).into()
         }
         _ => error.into(),
@@ -192,7 +193,7 @@ fn detach(context: &Context<'_>, config: &Config) -> anyhow::Result<ExitCode> {
 fn last_words(log: &PathBuf, from: u64) -> String {
     let text = fs::File::open(log).and_then(|mut file| {
         let mut text = String::new();
-        std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(from))?;
+        file.seek(SeekFrom::Start(from))?;
         file.take(4096).read_to_string(&mut text)?;
         Ok(text)
     });
@@ -209,13 +210,18 @@ pub(super) fn stop(context: &Context<'_>) -> anyhow::Result<ExitCode> {
     }
     let patience = config.settings.proxy.drain_timeout + Duration::from_secs(10);
     let start = Instant::now();
+    let mut told = false;
     while start.elapsed() < patience {
         // The socket goes away when the last request has ended.
         if !desk::is_running(&config) {
             context.output.note("stopped");
             return Ok(ExitCode::SUCCESS);
         }
-        thread::sleep(Duration::from_millis(20));
+        if !told && start.elapsed() > desk::SILENCE {
+            told = true;
+            context.output.note("waiting for running requests to end");
+        }
+        thread::sleep(desk::RETRY);
     }
     Err(Failure::new("the proxy is still stopping", "look again with `kmi status`").into())
 }

@@ -134,21 +134,18 @@ fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<ExitCode> {
         ExportFormat::Jsonl => reader.export_jsonl(&what, out),
         ExportFormat::Csv => reader.export_csv(&what, out),
     };
-    match &args.output {
-        Some(path) => {
-            // A trace tells when somebody worked on what: it is for its owner's eyes.
-            let mut options = OpenOptions::new();
-            let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
-            let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-            let mut out = BufWriter::with_capacity(1 << 20, file);
-            write(&mut out)?;
-            out.flush().with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        None => {
-            let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-            write(&mut out)?;
-            out.flush()?;
-        }
-    }
+    let Some(path) = &args.output else {
+        let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        write(&mut out)?;
+        out.flush()?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    // A trace tells when somebody worked on what: it is for its owner's eyes.
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    write(&mut out)?;
+    out.flush().with_context(|| format!("cannot write {}", path.display()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -30,6 +30,11 @@ use crate::{
     report::{Failure, USAGE},
 };
 
+/// A ledger of so many lines takes longer than a moment, …
+const MANY_LINES: u64 = 20_000;
+/// … and so does a file of this size.
+const MANY_BYTES: u64 = 16 << 20;
+
 pub(super) fn run(context: &Context<'_>, args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let mut verifier = Verifier::new(options(args)?);
     let in_flight = match &args.file {
@@ -77,7 +82,7 @@ fn read_file(path: &Path, verifier: &mut Verifier, context: &Context<'_>) -> any
         let hint = "name a file that `kmi trace export -o FILE` wrote, or none for the ledger";
         Failure::new(format!("cannot open {shown}: {error}"), hint)
     })?;
-    let progress = progress(file.metadata().map(|meta| meta.len()).unwrap_or(0), context);
+    let progress = progress(file.metadata().map_or(0, |meta| meta.len()), MANY_BYTES, context);
     let mut file = BufReader::with_capacity(1 << 20, file);
     let mut line = Vec::new();
     loop {
@@ -91,7 +96,7 @@ fn read_file(path: &Path, verifier: &mut Verifier, context: &Context<'_>) -> any
         }
         progress.inc(read as u64);
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
-        verifier.line(text).map_err(|refused| refuse(&refused))?;
+        verifier.line(text).map_err(refuse)?;
     }
     progress.finish_and_clear();
     Ok(())
@@ -110,12 +115,12 @@ fn read_ledger(
         Err(error) => return Err(error.into()),
     };
     let Some((first, last)) = reader.span()? else { return Ok(in_flight) };
-    let progress = progress(last - first + 1, context);
+    let progress = progress(last - first + 1, MANY_LINES, context);
     for line in reader.epochs_in_force(first)? {
-        verifier.line(line.text.as_bytes()).map_err(|refused| refuse(&refused))?;
+        verifier.line(line.text.as_bytes()).map_err(refuse)?;
     }
     for line in reader.lines(first, last) {
-        verifier.line(line?.text.as_bytes()).map_err(|refused| refuse(&refused))?;
+        verifier.line(line?.text.as_bytes()).map_err(refuse)?;
         progress.inc(1);
     }
     progress.finish_and_clear();
@@ -135,14 +140,14 @@ pub(super) fn in_flight(config: &Config) -> InFlight {
     }
 }
 
-fn refuse(refused: &Refused) -> Failure {
+fn refuse(refused: Refused) -> Failure {
     let hint = "export without `--key` and `--outcome`: only a whole stretch can be verified";
     Failure::new(refused.to_string(), hint).code(USAGE)
 }
 
-/// A bar on a terminal, nothing elsewhere.
-fn progress(length: u64, context: &Context<'_>) -> ProgressBar {
-    if !context.output.progress() {
+/// A bar on a terminal where it takes a while (from `long` on), nothing elsewhere.
+fn progress(length: u64, long: u64, context: &Context<'_>) -> ProgressBar {
+    if length < long || !context.output.progress() {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("verifying {wide_bar} {percent} %");

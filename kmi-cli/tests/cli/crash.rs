@@ -43,7 +43,9 @@ fn the_rotation_goes_on_in_place() {
         });
         proxy.process.signal(Signal::KILL);
         assert_eq!(proxy.process.wait(), None, "round {round}");
-        clients.into_iter().for_each(|client| note(client.join().unwrap()));
+        for client in clients {
+            note(client.join().unwrap());
+        }
     }
     let proxy = Proxy::start(&user);
     assert!(Proxy::said(&user).contains("declared in the trace as gaps"), "{}", Proxy::said(&user));

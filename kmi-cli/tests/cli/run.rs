@@ -175,3 +175,17 @@ fn a_program_that_goes_past_is_told() {
     ");
     assert_eq!(user.run(&format!("run -- {}", kimi.display())).err, "");
 }
+
+#[test]
+fn its_proxy_can_be_stopped_by_itself() {
+    let user = Upstream::healthy(1).user();
+    let mut command = user.std_command("run -- sh -c");
+    command.arg("echo ready; read line; exit 5");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut process = Background::spawn(command);
+    process.stdout().read_line(&mut String::new()).unwrap();
+    user.run("stop").good();
+    assert_eq!(user.run("status --json").json()["proxy"]["running"], false);
+    process.close_stdin();
+    assert_eq!(process.wait(), Some(5));
+}

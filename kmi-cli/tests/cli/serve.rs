@@ -178,3 +178,51 @@ fn many_that_start_at_once_make_one_token_and_one_secret() {
     let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().contains("tmp")), "{left:?}");
 }
+
+#[test]
+fn a_home_that_cannot_be_used_is_told() {
+    let user = User::new();
+    user.file("file", "");
+    insta::assert_snapshot!(user.run("--home ../file status").told(), @"
+    2
+    --- out
+    --- err
+    error: ~/work/../file is no directory
+    hint: name kmi's home with `--home DIR`
+    ");
+    let long = format!("--home {} --set proxy.listen=127.0.0.1:0", "x".repeat(120));
+    let run = user.run(&format!("{long} serve"));
+    assert_eq!(run.code, 1);
+    assert!(
+        run.err.ends_with("hint: use a home with a shorter path: `--home DIR`\n"),
+        "{}",
+        run.err
+    );
+    user.run(&format!("{long} status")).good();
+
+    user.file("broken/state/ledger.db", "this is no database, is it?");
+    for args in ["status", "verify", "serve", "trace export"] {
+        let run = user.run(&format!("--home ../broken {args}"));
+        assert_eq!((run.code, run.out.as_str()), (1, ""), "{args}");
+        assert!(run.err.contains("ledger.db is no kmi ledger"), "{}", run.err);
+        assert_eq!(run.err.lines().count(), 2, "{}", run.err);
+    }
+}
+
+#[test]
+fn a_second_signal_ends_requests_at_once() {
+    let endless = Shape::sized(10, 10, Duration::from_mins(1));
+    let upstream = Upstream::start(Scenario::healthy(1).with_shape(endless));
+    let user = upstream.user();
+    let mut proxy = Proxy::start(&user);
+    let mut client = proxy.client();
+    let asked = std::thread::spawn(move || client.stream());
+    eventually("the request is under way", || upstream.stand_in.requests_per_key() == [1]);
+    proxy.process.signal(Signal::INT);
+    eventually("it is stopping", || Proxy::said(&user).starts_with("stopping: "));
+    proxy.process.signal(Signal::INT);
+    assert_eq!(proxy.process.wait(), Some(0));
+    assert!(!asked.join().unwrap().is_ok_and(|answer| answer.contains("[DONE]")));
+    let trace = user.run("trace export").good().out;
+    assert!(trace.contains("\"outcome\":\"shutdown\""), "{trace}");
+}

@@ -1,10 +1,12 @@
 //! `kmi status`, and a bare `kmi`.
 
-use std::process::Stdio;
+use std::{io::BufRead as _, process::Stdio};
+
+use kmi_proxy::{ledger::Ledger, settings::TraceSettings};
 
 use crate::{
     kmi::User,
-    proxy::{Proxy, Upstream},
+    proxy::{Background, Proxy, Upstream},
 };
 
 #[test]
@@ -159,4 +161,23 @@ fn many_at_once_wait_for_each_other() {
             run.join().unwrap().good();
         }
     });
+}
+
+#[test]
+fn a_home_that_is_in_use_is_waited_for() {
+    let user = Upstream::healthy(1).user();
+    user.run("status").good();
+    let settings = TraceSettings::default();
+    let state = user.path(".kmi/state");
+    let (ledger, _) = Ledger::open(&state, &settings, jiff::Timestamp::now()).unwrap();
+    let mut command = user.std_command("status");
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut process = Background::spawn(command);
+    let mut line = String::new();
+    process.stderr().read_line(&mut line).unwrap();
+    let us = std::process::id();
+    let what = format!("waiting: another kmi (process {us}) is starting, stopping or at work on ");
+    assert!(line.starts_with(&what), "{line}");
+    ledger.close().unwrap();
+    assert_eq!(process.wait(), Some(0));
 }

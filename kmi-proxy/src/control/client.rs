@@ -80,7 +80,10 @@ impl Iterator for Follow {
 fn connect(socket: &Path, request: &Request) -> Result<UnixStream, CallError> {
     let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
         // A socket file that nobody listens on is left from a process that was killed.
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => CallError::NotRunning,
+        // Nobody can listen where the path is too long for a socket (invalid input).
+        io::ErrorKind::NotFound
+        | io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::InvalidInput => CallError::NotRunning,
         _ => CallError::Io(error),
     })?;
     stream.set_write_timeout(Some(PATIENCE))?;

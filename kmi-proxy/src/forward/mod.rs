@@ -163,7 +163,8 @@ impl<'a> Journey<'a> {
             Ok(picked) => picked,
             Err(none) => {
                 let rotation = &self.live.settings.rotation;
-                self.proxy.waiting.wait(none, rotation, self.facts.arrived, pick).await?
+                let again = !self.tried.is_empty();
+                self.proxy.waiting.wait(none, again, rotation, self.facts.arrived, pick).await?
             }
         };
         let begin = Begin {
@@ -221,25 +222,34 @@ impl<'a> Journey<'a> {
                 return self.after(&verdict, self.own(&refusal));
             }
         };
-        let read = head.len() as u64;
+        let bytes = head.len() as u64;
         // Before anything else looks at it: its message goes into the trace.
         let key = &attempt.picked().key;
         let head = redact::redact(sent.response.headers_mut(), head, key, &self.live.pools);
         let verdict = judge::answer(&sent.response, kind, &head, Timestamp::now());
         let again = self.may_go_on(&verdict);
-        if !again && !judge::is_about_the_key(&verdict) && !complete {
+        let held = complete || judge::is_about_the_key(&verdict);
+        if !held && !again {
             // Too long to hold: relayed as it comes.
             return Next::Answer(self.relay(attempt, sent, head, verdict));
         }
         attempt.first_byte();
-        attempt.seen.bytes = read;
-        let (mut parts, _) = sent.response.into_parts();
-        if complete {
-            self.upstream.origin(self.surface).give_back(sent.connection);
-        }
+        attempt.seen.bytes = bytes;
+        let (mut parts, rest) = sent.response.into_parts();
         relay::rebuild(&mut parts, &attempt, self.template.method());
         attempt.end(&verdict);
-        self.after(&verdict, Response::from_parts(parts, Either::Left(Full::new(head))))
+        let origin = Arc::clone(self.upstream.origin(self.surface));
+        let body = if held {
+            if complete {
+                origin.give_back(sent.connection);
+            }
+            Either::Left(Full::new(head))
+        } else {
+            // It waits, for the case that no further attempt can be made.
+            let rest = Idle::new(rest, idle);
+            Either::Right(Relay::new(head, rest, Observer::of_rest(origin, sent.connection)))
+        };
+        self.after(&verdict, Response::from_parts(parts, body))
     }
 
     /// What follows from a verdict when `answer` is at hand for the client.

@@ -41,6 +41,12 @@ impl Observer {
         Self { attempt: Some(attempt), verdict, connection: Some((origin, connection)), scan }
     }
 
+    /// For the rest of an answer whose attempt has ended.
+    pub(crate) fn of_rest(origin: Arc<Origin>, connection: Connection) -> Self {
+        let verdict = Verdict::of(Outcome::UpstreamError);
+        Self { attempt: None, verdict, connection: Some((origin, connection)), scan: None }
+    }
+
     fn end(&mut self, verdict: &Verdict) {
         if let Some(mut attempt) = self.attempt.take() {
             attempt.seen.usage = self.scan.as_mut().and_then(UsageScan::finish);

@@ -31,10 +31,14 @@ pub(crate) struct WaitingRoom {
 impl WaitingRoom {
     /// Waits until `pick` finds a key, for at most `max_wait` since the request's arrival.
     ///
+    /// A request that looks for another key (`again`) waits beside the line: it cannot use every
+    /// key, and nobody is to wait for what only it waits for.
+    ///
     /// A client that goes away leaves the line: its request is dropped, and this with it.
     pub(super) async fn wait(
         &self,
         none: NoKey,
+        again: bool,
         settings: &RotationSettings,
         arrived: Instant,
         mut pick: impl FnMut(Timestamp) -> Result<Picked, NoKey>,
@@ -44,9 +48,8 @@ impl WaitingRoom {
         }
         let Some(_seat) = self.sit_down() else { return Err(none) };
         let deadline = tokio::time::Instant::from_std(arrived + settings.max_wait);
-        let Ok(_head) = tokio::time::timeout_at(deadline, self.line.lock()).await else {
-            return Err(none);
-        };
+        let line = async { if again { None } else { Some(self.line.lock().await) } };
+        let Ok(_head) = tokio::time::timeout_at(deadline, line).await else { return Err(none) };
         let mut last = none;
         loop {
             let now = Timestamp::now();
@@ -132,7 +135,7 @@ mod tests {
             Err(soon(now))
         };
         let arrived = tokio::time::Instant::now().into_std();
-        let end = room.wait(soon(Timestamp::now()), &settings, arrived, pick).await;
+        let end = room.wait(soon(Timestamp::now()), false, &settings, arrived, pick).await;
         assert!(matches!(end, Err(NoKey { why: Exhausted::ShortWait { .. }, .. })));
         assert_eq!(asked, 3, "after 3, 6 and 9 seconds; 12 would be too late");
         assert_eq!(room.waiting.load(Ordering::Relaxed), 0);
@@ -147,8 +150,29 @@ mod tests {
             [(OnExhausted::Fail, Some(Timestamp::now())), (OnExhausted::Wait, None)]
         {
             let (none, settings) = (NoKey { why, next }, waits(on_exhausted));
-            let end = room.wait(none, &settings, Instant::now(), |_| unreachable!()).await;
+            let end = room.wait(none, false, &settings, Instant::now(), |_| unreachable!()).await;
             assert_eq!(end.unwrap_err(), none);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_looks_for_another_key_holds_up_nobody() {
+        let room = WaitingRoom::default();
+        let settings =
+            RotationSettings { on_exhausted: OnExhausted::Wait, ..RotationSettings::default() };
+        let within = |seconds| {
+            let at = Timestamp::now() + SignedDuration::from_secs(seconds);
+            NoKey { why: Exhausted::ShortWait { at }, next: Some(at) }
+        };
+        let start = tokio::time::Instant::now();
+        let arrived = start.into_std();
+        let end = |_| Err(NoKey { next: None, ..within(0) });
+        let long = room.wait(within(8), true, &settings, arrived, end);
+        let short = async {
+            let _ = room.wait(within(1), false, &settings, arrived, end).await;
+            start.elapsed()
+        };
+        let (_, short) = tokio::join!(long, short);
+        assert!(short < Duration::from_secs(2), "{short:?}");
     }
 }

@@ -71,3 +71,22 @@ pub(super) fn open_pool(
         .map_err(|source| RotorError::Ring { upstream: name, source })?;
     Ok(Arc::new(pool))
 }
+
+/// Takes over what a reload found for an upstream.
+pub(super) fn update_pool(
+    pool: &Pool,
+    settings: &Settings,
+    upstream: &UpstreamSettings,
+    inventory: Inventory,
+    now: Timestamp,
+) -> Result<(), RotorError> {
+    if pool.upstream().settings() != upstream {
+        let way = Upstream::new(upstream).map_err(|source| RotorError::Upstream {
+            upstream: Arc::clone(&upstream.name),
+            source,
+        })?;
+        pool.set_upstream(way);
+    }
+    pool.adopt(inventory, settings.health.clone(), now)
+        .map_err(|source| RotorError::Ring { upstream: Arc::clone(&upstream.name), source })
+}

@@ -1,38 +1,60 @@
 //! The table of `kmi keys list`: what each key is, not what it has done (that is `kmi status`).
 
-use std::fmt::Write as _;
+use std::iter::once;
 
 use kmi_core::{display::visible, snapshot::KeyRow};
 
-/// What is known of each key, aligned; columns that say nothing are left out.
+/// A column: its name, then a cell for each key.
+type Column = Vec<String>;
+
+/// What is known of each key, aligned; every line ends.
 pub(super) fn table(keys: &[KeyRow]) -> String {
-    let account =
-        |key: &KeyRow| key.account.as_deref().map(visible).unwrap_or_default().into_owned();
-    let columns: [(&str, &dyn Fn(&KeyRow) -> String, bool); 8] = [
-        ("label", &|key| visible(&key.label).into_owned(), true),
-        ("id", &|key| key.key.clone(), true),
-        ("key", &|key| visible(&key.masked).into_owned(), true),
-        ("upstream", &|key| visible(&key.upstream).into_owned(), true),
-        ("priority", &|key| key.priority.to_string(), keys.iter().any(|key| key.priority != 0)),
-        ("weight", &|key| key.weight.to_string(), keys.iter().any(|key| key.weight != 1)),
-        ("account", &account, keys.iter().any(|key| key.account.is_some())),
-        ("state", &|key| in_words(key), true),
-    ];
-    let mut lines = vec![String::new(); keys.len() + 1];
-    for (name, text, _) in columns.iter().filter(|column| column.2) {
-        let cells: Vec<String> = keys.iter().map(text).collect();
-        let width = cells.iter().map(|cell| cell.chars().count()).max().unwrap_or(0);
-        let width = width.max(name.len());
-        let cells = std::iter::once(*name).chain(cells.iter().map(String::as_str));
-        for (line, cell) in lines.iter_mut().zip(cells) {
-            // Writing to a String cannot fail.
-            let _ = write!(line, "{cell:width$}  ");
-        }
+    let columns = columns(keys);
+    let widths: Vec<usize> = columns.iter().map(|column| width(column)).collect();
+    let mut text = String::new();
+    for line in 0..=keys.len() {
+        let cells = columns.iter().zip(&widths).map(|(column, width)| {
+            let cell = &column[line];
+            format!("{cell:width$}")
+        });
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
     }
-    lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+    text
 }
 
-fn in_words(key: &KeyRow) -> String {
-    let reason = key.reason.map(|reason| format!(" ({})", reason.as_str()));
-    format!("{}{}", key.state.as_str(), reason.unwrap_or_default())
+/// The columns; those that would say the same of every usual key are left out.
+fn columns(keys: &[KeyRow]) -> Vec<Column> {
+    let column = |name: &str, cell: fn(&KeyRow) -> String| -> Column {
+        once(name.to_owned()).chain(keys.iter().map(cell)).collect()
+    };
+    let mut columns = vec![
+        column("label", |key| visible(&key.label).into_owned()),
+        column("id", |key| key.key.clone()),
+        column("key", |key| visible(&key.masked).into_owned()),
+        column("upstream", |key| visible(&key.upstream).into_owned()),
+    ];
+    if keys.iter().any(|key| key.priority != 0) {
+        columns.push(column("priority", |key| key.priority.to_string()));
+    }
+    if keys.iter().any(|key| key.weight != 1) {
+        columns.push(column("weight", |key| key.weight.to_string()));
+    }
+    if keys.iter().any(|key| key.account.is_some()) {
+        let account = |key: &KeyRow| key.account.as_deref().map(visible).unwrap_or_default().into();
+        columns.push(column("account", account));
+    }
+    columns.push(column("state", state));
+    columns
+}
+
+fn state(key: &KeyRow) -> String {
+    match key.reason {
+        Some(reason) => format!("{} ({})", key.state.as_str(), reason.as_str()),
+        None => key.state.as_str().to_owned(),
+    }
+}
+
+fn width(column: &[String]) -> usize {
+    column.iter().map(|cell| cell.chars().count()).max().unwrap_or(0)
 }
