@@ -52,6 +52,8 @@ pub struct Board {
     usable: KeySet,
     next_change: Option<Timestamp>,
     attempts: u64,
+    /// Whether any key is known to lack any model.
+    some_lack_models: bool,
 }
 
 /// How an attempt ended, beside its verdict.
@@ -78,6 +80,7 @@ impl Board {
             usable: KeySet::default(),
             next_change: None,
             attempts: 0,
+            some_lack_models: false,
             keys,
             accounts,
         };
@@ -98,7 +101,8 @@ impl Board {
     /// key, or all of them: a model that no key has is the request's fault, and any key can say so.
     pub fn usable_for(&self, model: &str) -> Option<KeySet> {
         let lacks = |key: &usize| self.keys[*key].lacks(model);
-        if !self.usable.iter().any(|key| lacks(&key)) {
+        // Asked at every choice, so the usual answer must not cost a look at every key.
+        if !self.some_lack_models || !self.usable.iter().any(|key| lacks(&key)) {
             return None;
         }
         let left: KeySet = self.usable.iter().filter(|key| !lacks(key)).collect();
@@ -246,6 +250,7 @@ impl Board {
                 entry.shown = health;
             }
         }
+        self.some_lack_models = self.keys.iter().any(Entry::lacks_models);
         self.settle_time(now);
         changes
     }

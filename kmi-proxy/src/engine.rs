@@ -18,6 +18,7 @@ use crate::{
     home::Home,
     keys::Watcher,
     ledger::{LedgerError, Reader, Subscription},
+    quota_poll,
     rotor::{Rotor, RotorError, Setup},
     server::{Server, Stop},
 };
@@ -64,6 +65,7 @@ pub struct Engine {
     stop: Stop,
     serving: JoinHandle<()>,
     control: JoinHandle<()>,
+    polling: JoinHandle<()>,
 }
 
 /// What the control socket and the key watcher act on.
@@ -126,7 +128,8 @@ impl Engine {
         desk.watch_targets();
         let serving = tokio::spawn(server.run(stopped));
         let control = tokio::spawn(control.run(Arc::clone(&desk)));
-        Ok(Self { desk, address, stop, serving, control })
+        let polling = tokio::spawn(quota_poll::run(Arc::clone(desk.rotor.proxy())));
+        Ok(Self { desk, address, stop, serving, control, polling })
     }
 
     /// Where it listens.

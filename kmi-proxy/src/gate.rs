@@ -4,10 +4,12 @@
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
 
-use crate::{home::Token, reply::Refusal};
+use crate::{head_tap::HeadTap, home::Token, reply::Refusal};
 
 /// Longest request target, in bytes.
-const MAX_TARGET: usize = 16 * 1024;
+const MAX_TARGET: usize = 16 << 10;
+/// Names and values of all headers together, in bytes; more is refused.
+pub(crate) const MAX_HEAD: usize = 64 << 10;
 
 /// Which names the listener answers to.
 #[derive(Debug, Clone)]
@@ -28,7 +30,7 @@ impl Names {
         let Ok(authority) = std::str::from_utf8(authority) else { return false };
         let (host, port) = match authority.rsplit_once(':') {
             // A colon inside of brackets belongs to an IPv6 address.
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
+            Some((host, port)) if !port.ends_with(']') => (host, self::port(port)),
             _ => (authority, Some(80)),
         };
         if port != Some(self.port) {
@@ -40,13 +42,19 @@ impl Names {
         let Some(remote) = self.remote else { return false };
         let literal = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         let Ok(ip) = literal.parse::<std::net::IpAddr>() else { return false };
-        ip == remote || (remote.is_unspecified() && !ip.is_unspecified())
+        !ip.is_unspecified() && (ip == remote || remote.is_unspecified())
     }
+}
+
+/// A port as clients write it: no sign, no zero before it.
+fn port(text: &str) -> Option<u16> {
+    text.starts_with(|c: char| matches!(c, '1'..='9')).then(|| text.parse().ok())?
 }
 
 /// Refuses what no honest client of this listener sends.
 pub(crate) fn check<B>(request: &Request<B>, names: &Names) -> Result<(), Refusal> {
     version(request.version())?;
+    size(request.headers())?;
     host(request, names)?;
     browser(request.headers(), names)?;
     method(request.method())?;
@@ -63,6 +71,20 @@ fn version(version: Version) -> Result<(), Refusal> {
         "http_version_not_supported",
         "kmi speaks HTTP/1.1 only.",
     ))
+}
+
+/// hyper's own limit counts what it has read so far, and may see a larger head at once.
+fn size(headers: &HeaderMap) -> Result<(), Refusal> {
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes <= MAX_HEAD {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "head_too_large",
+        "The headers are larger than 64 KiB.",
+    )
+    .closing())
 }
 
 fn host<B>(request: &Request<B>, names: &Names) -> Result<(), Refusal> {
@@ -133,10 +155,7 @@ fn framing(headers: &HeaderMap) -> Result<(), Refusal> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let plain = match (codings.next(), codings.next()) {
         (None, _) => true,
-        (Some(one), None) => {
-            one.as_bytes().eq_ignore_ascii_case(b"chunked")
-                && !headers.contains_key(header::CONTENT_LENGTH)
-        }
+        (Some(one), None) => one.as_bytes().eq_ignore_ascii_case(b"chunked"),
         (Some(_), Some(_)) => false,
     };
     if !plain {
@@ -144,6 +163,15 @@ fn framing(headers: &HeaderMap) -> Result<(), Refusal> {
     }
     if headers.get_all(header::AUTHORIZATION).iter().nth(1).is_some() {
         return Err(Refusal::bad("two_authorizations", "There are two Authorization headers."));
+    }
+    Ok(())
+}
+
+/// Refuses a head with both kinds of framing. hyper drops the length and closes the connection
+/// afterwards, so only the wire shows it.
+pub(crate) fn one_framing(headers: &HeaderMap, head: &HeadTap) -> Result<(), Refusal> {
+    if headers.contains_key(header::TRANSFER_ENCODING) && head.names_length() {
+        return Err(Refusal::bad("ambiguous_framing", "The body's framing is ambiguous."));
     }
     Ok(())
 }
@@ -223,6 +251,8 @@ mod tests {
             ("[::1]:54123", 200),
             ("127.0.0.1", 403),
             ("127.0.0.1:54124", 403),
+            ("127.0.0.1:054123", 403),
+            ("127.0.0.1:+54123", 403),
             ("0.0.0.0:54123", 403),
             ("localhost.:54123", 403),
             ("evil.example:54123", 403),
@@ -288,6 +318,7 @@ mod tests {
             assert_eq!(verdict(get(target)), status, "{target}");
         }
         assert_eq!(verdict(get(&format!("/{}", "a".repeat(MAX_TARGET)))), 414);
+        assert_eq!(verdict(get("/").header("x", "a".repeat(MAX_HEAD))), 431);
     }
 
     #[test]

@@ -1,18 +1,19 @@
 //! The rotating proxy: everything of kmi that has a socket or a file.
 
 mod body;
-mod byte_search;
 pub mod control;
 pub mod demo;
 pub mod engine;
 mod forward;
 mod gate;
+mod head_tap;
 pub mod home;
 pub mod keys;
 pub mod ledger;
 mod peek;
 pub mod pool;
 pub mod proxy;
+mod quota_poll;
 pub mod reply;
 pub mod rotor;
 mod route;

@@ -11,13 +11,16 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{gate::Names, proxy::Proxy, service};
+use crate::{
+    gate::{MAX_HEAD, Names},
+    head_tap::Tapped,
+    proxy::Proxy,
+    service,
+};
 
 /// A client has this long for a request's head, and an unused connection is kept for as long:
 /// longer than clients keep theirs (95 s), so that none meets a closing one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(100);
-/// A head may be this large, and a connection buffers no more.
-const HEAD_LIMIT: usize = 64 << 10;
 /// Header fields a request may have.
 const HEADERS_LIMIT: usize = 100;
 /// How long accepting rests after an error such as "too many open files".
@@ -95,14 +98,17 @@ impl Server {
         let (proxy, names) = (Arc::clone(&self.proxy), Arc::clone(&self.names));
         async move {
             let _permit = permit;
+            let (stream, head) = Tapped::new(stream);
             let service = service_fn(move |request| {
-                let serving = service::serve(Arc::clone(&proxy), Arc::clone(&names), request);
+                let (proxy, names, head) = (&proxy, &names, &head);
+                let serving =
+                    service::serve(Arc::clone(proxy), Arc::clone(names), Arc::clone(head), request);
                 async move { Ok::<_, std::convert::Infallible>(serving.await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
-                .max_buf_size(HEAD_LIMIT)
+                .max_buf_size(MAX_HEAD)
                 .max_headers(HEADERS_LIMIT)
                 .preserve_header_case(true)
                 .serve_connection(TokioIo::new(stream), service);

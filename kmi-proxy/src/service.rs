@@ -9,7 +9,9 @@ use hyper::body::Incoming;
 use crate::{
     forward::{self, Destination, ReplyBody},
     gate::{self, Names},
+    head_tap::HeadTap,
     proxy::Proxy,
+    quota_poll,
     reply::{self, Refusal},
     route::{Route, route},
 };
@@ -18,11 +20,13 @@ use crate::{
 pub(crate) async fn serve(
     proxy: Arc<Proxy>,
     names: Arc<Names>,
+    head: Arc<HeadTap>,
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
     let arrived = Instant::now();
     let own = |response: Response<_>| response.map(Either::Left);
-    if let Err(refusal) = gate::check(&request, &names) {
+    let checked = gate::check(&request, &names);
+    if let Err(refusal) = checked.and_then(|()| gate::one_framing(request.headers(), &head)) {
         return own(refusal.response());
     }
     if request.method() == Method::OPTIONS {
@@ -41,6 +45,13 @@ pub(crate) async fn serve(
         }
         Route::Upstream { name, surface, rest, .. } => match live.pool(name) {
             Some(pool) => {
+                if request.method() == Method::GET && rest == quota_poll::USAGES {
+                    // The quota of one key would tell nothing of what the pool can do.
+                    let limit = live.settings.health.quota_timeout;
+                    if let Some(usages) = quota_poll::usages(pool, limit).await {
+                        return own(reply::json_text(StatusCode::OK, usages));
+                    }
+                }
                 let to = Destination { pool, surface, rest };
                 forward::forward(&proxy, &live, to, request, arrived).await
             }

@@ -3,7 +3,8 @@
 use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
 
 use anyhow::Context as _;
-use kmi_proxy::home::Home;
+use kmi_core::trace::{Attempt, Line, Record};
+use kmi_proxy::{home::Home, ledger::Reader};
 use tempfile::TempDir;
 
 /// A home that goes away with the value.
@@ -32,5 +33,33 @@ impl TestHome {
         options.write(true).create(true).truncate(true).mode(0o600);
         options.open(&path)?.write_all(text.as_bytes())?;
         Ok(path)
+    }
+
+    /// Takes a key file away.
+    pub fn remove_key(&self, file: &str) -> anyhow::Result<()> {
+        Ok(fs::remove_file(self.home().auths_dir().join(file))?)
+    }
+
+    /// Every line that is in the ledger now.
+    pub fn lines(&self) -> anyhow::Result<Vec<String>> {
+        let reader = Reader::open(self.home().state_dir())?;
+        let Some((first, last)) = reader.span()? else { return Ok(Vec::new()) };
+        reader.lines(first, last).map(|line| Ok(line?.text)).collect()
+    }
+
+    /// Every record that is in the ledger now.
+    pub fn records(&self) -> anyhow::Result<Vec<Record>> {
+        let lines = self.lines()?;
+        let record = |line: &String| Ok(Line::parse(line.as_bytes())?.record);
+        lines.iter().filter_map(|line| record(line).transpose()).collect()
+    }
+
+    /// Every attempt that is in the ledger now.
+    pub fn attempts(&self) -> anyhow::Result<Vec<Attempt>> {
+        let attempt = |record| match record {
+            Record::Attempt(attempt) => Some(attempt),
+            _ => None,
+        };
+        Ok(self.records()?.into_iter().filter_map(attempt).collect())
     }
 }

@@ -3,10 +3,16 @@
 
 mod client;
 mod home;
+mod patience;
 mod proxy;
+mod raw;
+mod scripted;
 
 pub use self::{
     client::{Answer, Client, chat_body},
     home::TestHome,
+    patience::{PATIENCE, eventually, in_time},
     proxy::TestProxy,
+    raw::Raw,
+    scripted::{Scripted, at_once, then_close, then_keep},
 };

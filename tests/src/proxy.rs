@@ -5,13 +5,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use kmi_core::{
     state::Mode,
-    trace::{Attempt, Line, Record},
+    trace::{Attempt, Record},
 };
 use kmi_proxy::{
+    control::{self, Reply, Request},
     demo::{Scenario, StandIn},
     engine::Engine,
     home::Token,
-    ledger::Reader,
     rotor::Setup,
     settings::{ProxySettings, RotationSettings, Settings, UpstreamSettings},
 };
@@ -19,8 +19,9 @@ use kmi_stats::{
     report::Report,
     verify::{InFlight, Options, Verifier},
 };
+use parking_lot::Mutex;
 
-use crate::{Client, TestHome};
+use crate::{Client, Raw, TestHome, eventually};
 
 /// A proxy on a home of its own, before a stand-in of its own; keys are called `key-1`, `key-2`, ….
 #[derive(Debug)]
@@ -31,7 +32,7 @@ pub struct TestProxy {
     pub upstream: StandIn,
     /// The proxy.
     pub engine: Engine,
-    setup: Setup,
+    setup: Arc<Mutex<Setup>>,
 }
 
 impl TestProxy {
@@ -49,10 +50,20 @@ impl TestProxy {
         for (number, key) in scenario.keys.iter().enumerate() {
             home.write_key(&format!("key-{}.key", number + 1), &key.secret)?;
         }
+        Self::start_in(home, scenario, change).await
+    }
+
+    /// Starts on a home whose keys the test has written.
+    pub async fn start_in(
+        home: TestHome,
+        scenario: Scenario,
+        change: impl FnOnce(&mut Settings),
+    ) -> anyhow::Result<Self> {
         let upstream = StandIn::start(scenario).await?;
         let mut settings = settings(&upstream);
         change(&mut settings);
         let setup = Setup { settings, env_keys: Vec::new(), variables: Arc::new(|_| None) };
+        let setup = Arc::new(Mutex::new(setup));
         let engine = Self::engine(&home, &setup).await?;
         Ok(Self { home, upstream, engine, setup })
     }
@@ -65,10 +76,16 @@ impl TestProxy {
         Ok(Self { home, upstream, engine, setup })
     }
 
-    async fn engine(home: &TestHome, setup: &Setup) -> anyhow::Result<Engine> {
-        let again = setup.clone();
-        let reread = Arc::new(move || Ok(again.clone()));
-        Engine::start(home.home(), setup.clone(), reread).await.context("the proxy starts")
+    /// Changes the settings and lets the running proxy read them, as `kmi reload` does.
+    pub async fn reconfigure(&self, change: impl FnOnce(&mut Settings)) -> anyhow::Result<Reply> {
+        change(&mut self.setup.lock().settings);
+        self.control(Request::Reload).await
+    }
+
+    async fn engine(home: &TestHome, setup: &Arc<Mutex<Setup>>) -> anyhow::Result<Engine> {
+        let (first, again) = (setup.lock().clone(), Arc::clone(setup));
+        let reread = Arc::new(move || Ok(again.lock().clone()));
+        Engine::start(home.home(), first, reread).await.context("the proxy starts")
     }
 
     /// The token of the home.
@@ -81,36 +98,51 @@ impl TestProxy {
         Client::connect(self.engine.address(), Some(self.token()?.expose())).await
     }
 
+    /// Raw bytes to the proxy, on a connection of their own.
+    pub async fn raw(&self) -> anyhow::Result<Raw> {
+        Raw::connect(self.engine.address()).await
+    }
+
+    /// Calls the proxy over its control socket, as a command does.
+    pub async fn control(&self, request: Request) -> anyhow::Result<Reply> {
+        let socket = self.home.home().socket();
+        Ok(tokio::task::spawn_blocking(move || control::call(&socket, &request)).await??)
+    }
+
     /// Every attempt in the ledger, after everything that has ended is in it.
-    pub async fn attempts(&self) -> anyhow::Result<Vec<Attempt>> {
-        let records = self.records().await?;
-        let attempt = |record| match record {
-            Record::Attempt(attempt) => Some(attempt),
-            _ => None,
-        };
-        Ok(records.into_iter().filter_map(attempt).collect())
+    pub fn attempts(&self) -> anyhow::Result<Vec<Attempt>> {
+        self.settle()?;
+        self.home.attempts()
+    }
+
+    /// Every attempt once there are `n`, which a request that ends on its own brings about.
+    pub async fn attempts_when(&self, n: usize) -> anyhow::Result<Vec<Attempt>> {
+        eventually(async || Ok(self.attempts()?.len() >= n)).await?;
+        self.attempts()
     }
 
     /// Every record in the ledger, after everything that has ended is in it.
-    pub async fn records(&self) -> anyhow::Result<Vec<Record>> {
-        let lines = self.lines().await?;
-        let record = |line: &String| Ok(Line::parse(line.as_bytes())?.record);
-        lines.iter().filter_map(|line| record(line).transpose()).collect()
+    pub fn records(&self) -> anyhow::Result<Vec<Record>> {
+        self.settle()?;
+        self.home.records()
     }
 
     /// Every line in the ledger, after everything that has ended is in it.
-    pub async fn lines(&self) -> anyhow::Result<Vec<String>> {
+    pub fn lines(&self) -> anyhow::Result<Vec<String>> {
+        self.settle()?;
+        self.home.lines()
+    }
+
+    fn settle(&self) -> anyhow::Result<()> {
         let rotor = self.engine.rotor();
         tokio::task::block_in_place(|| rotor.settle())?;
-        let reader = Reader::open(self.home.home().state_dir())?;
-        let Some((first, last)) = reader.span()? else { return Ok(Vec::new()) };
-        reader.lines(first, last).map(|line| Ok(line?.text)).collect()
+        Ok(())
     }
 
     /// What the verifier says of the ledger, with nothing in flight.
-    pub async fn verify(&self) -> anyhow::Result<Report> {
+    pub fn verify(&self) -> anyhow::Result<Report> {
         let mut verifier = Verifier::new(Options::default());
-        for line in self.lines().await? {
+        for line in self.lines()? {
             verifier.line(line.as_bytes())?;
         }
         Ok(verifier.report(&InFlight::None))

@@ -1,3 +1,15 @@
 //! System tests: a module per promise.
 
+mod accounts;
+mod failover;
+mod gate;
+mod hostile;
+mod key_changes;
+mod leaks;
+mod modes;
+mod quota;
+mod reload;
 mod rotation;
+mod stopping;
+mod streaming;
+mod wire;

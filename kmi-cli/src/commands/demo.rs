@@ -96,9 +96,10 @@ async fn start(home: &Home, stand_in: &StandIn) -> anyhow::Result<Engine> {
 }
 
 fn settings(stand_in: &StandIn) -> Settings {
-    // The stand-in's quota is spent for two seconds, not for hours.
+    // The stand-in's limits last for seconds, not for hours.
     let health = kmi_health::Policy {
         quota_cooldown: Duration::from_secs(2),
+        rate_limit_cooldown: Duration::from_millis(500),
         ..kmi_health::Policy::default()
     };
     Settings {

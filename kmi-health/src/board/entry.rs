@@ -132,6 +132,11 @@ impl Entry {
         !self.is_off() && self.breaker.admits() && self.usage.admits(now)
     }
 
+    /// Whether it lacks any model, as far as is known.
+    pub(super) fn lacks_models(&self) -> bool {
+        !self.lacking.is_empty()
+    }
+
     pub(super) fn lacks(&self, model: &str) -> bool {
         self.lacking.iter().any(|(lacking, _)| **lacking == *model)
     }

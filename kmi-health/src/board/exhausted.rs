@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kmi_core::state::Reason;
+use kmi_core::{eligible::KeySet, state::Reason};
 
-use super::Board;
-use crate::{breaker::State, cooldown::later, limits::Usage};
+use super::{Board, entry::Entry};
+use crate::{
+    breaker::{Breaker, State},
+    cooldown::later,
+    limits::Usage,
+};
 
 /// The longest wait that a client is asked to keep; kimi-cli honours no longer one, and kimi-code
 /// would sleep however long it is told to (WIRE section 5).
@@ -35,40 +39,39 @@ pub enum Exhausted {
     },
 }
 
-impl Exhausted {
-    /// When it is worth to look again.
-    pub fn at(self) -> Option<Timestamp> {
-        match self {
-            Self::ShortWait { at } => Some(at),
-            Self::QuotaSpent { at } | Self::NoneWorking { at } => at,
-        }
-    }
-}
-
 impl Board {
     /// Why no key is usable, and when the next one will be; `None` while one is.
     pub fn soonest(&self, now: Timestamp) -> Option<Exhausted> {
         if !self.usable.is_empty() {
             return None;
         }
-        let (mut first, mut spent) = (None, false);
-        for entry in self.keys.iter().filter(|entry| !entry.is_off()) {
-            let account = &self.accounts[entry.account];
-            let states = [entry.breaker.state(), account.breaker.state()];
-            spent |= states.iter().any(|state| is_spent(*state));
-            // A key is usable when the last of what keeps it back has ended.
-            let [Some(key), Some(its_account)] = states.map(|state| end(state, now)) else {
-                continue;
-            };
-            let limits = frees_at(&entry.usage, now).max(frees_at(&account.usage, now));
-            let at = key.max(its_account).max(limits);
-            first = Some(first.map_or(at, |first: Timestamp| first.min(at)));
-        }
-        Some(match first {
+        let on = || self.keys.iter().filter(|entry| !entry.is_off());
+        let spent = on().any(|entry| self.states(entry).into_iter().any(is_spent));
+        Some(match on().filter_map(|entry| self.usable_at(entry, now)).min() {
             Some(at) if at.duration_since(now) <= SHORT_WAIT => Exhausted::ShortWait { at },
             at if spent => Exhausted::QuotaSpent { at },
             at => Exhausted::NoneWorking { at },
         })
+    }
+
+    /// When the first key outside of `tried` may serve; `None` when none will by itself. A request
+    /// that waits waits for this: a key that it has tried never serves it again.
+    pub fn next_usable(&self, tried: &KeySet, now: Timestamp) -> Option<Timestamp> {
+        let left = self.keys.iter().enumerate().filter(|(key, _)| !tried.contains(*key));
+        let on = left.filter(|(_, entry)| !entry.is_off());
+        on.filter_map(|(_, entry)| self.usable_at(entry, now)).min()
+    }
+
+    fn states(&self, entry: &Entry) -> [State; 2] {
+        self.breakers(entry).map(Breaker::state)
+    }
+
+    /// A key is usable when the last of what keeps it back has ended.
+    fn usable_at(&self, entry: &Entry, now: Timestamp) -> Option<Timestamp> {
+        let [own, account] = self.states(entry).map(|state| end(state, now));
+        let usage = &self.accounts[entry.account].usage;
+        let limits = frees_at(&entry.usage, now).max(frees_at(usage, now));
+        Some(own?.max(account?).max(limits))
     }
 }
 

@@ -74,7 +74,7 @@ impl Board {
         }
     }
 
-    fn breakers<'a>(&'a self, entry: &'a Entry) -> [&'a Breaker; 2] {
+    pub(super) fn breakers<'a>(&'a self, entry: &'a Entry) -> [&'a Breaker; 2] {
         [&entry.breaker, &self.accounts[entry.account].breaker]
     }
 

@@ -252,6 +252,24 @@ fn an_exhausted_pool_says_why() {
 }
 
 #[test]
+fn a_request_waits_only_for_keys_that_it_has_not_tried() {
+    let mut board = board(3);
+    for (key, wait) in [(0, 10), (1, 20), (2, 30)] {
+        attempt(&mut board, key, &too_fast(wait), 0);
+    }
+    let next = |board: &Board, tried: &[usize], now| {
+        board.next_usable(&tried.iter().copied().collect(), at(now))
+    };
+    assert_eq!(next(&board, &[], 1), Some(at(10)));
+    assert_eq!(next(&board, &[0], 1), Some(at(20)));
+    assert_eq!(next(&board, &[0, 1, 2], 1), None);
+    board.refresh(at(15));
+    assert_eq!(next(&board, &[0], 15), Some(at(20)), "the first one is back, and was tried");
+    board.disable(1, at(15));
+    assert_eq!(next(&board, &[0], 15), Some(at(30)));
+}
+
+#[test]
 fn the_user_switches_keys_off_and_on() {
     let mut board = board(2);
     let changes = board.disable(0, at(0));

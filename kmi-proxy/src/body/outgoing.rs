@@ -31,6 +31,16 @@ pub(crate) enum Outgoing {
     },
 }
 
+impl Outgoing {
+    /// The count of the bytes that were passed on, of a streamed body.
+    pub(crate) fn passed(&self) -> Option<Arc<AtomicU64>> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Streamed { passed, .. } => Some(Arc::clone(passed)),
+        }
+    }
+}
+
 impl Body for Outgoing {
     type Data = Bytes;
     type Error = IdleError;

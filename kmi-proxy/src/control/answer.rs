@@ -22,6 +22,10 @@ impl Rotor {
             }
             Request::Rotate { key } => named(self.rotate(key.as_deref(), now)),
             Request::Status => Reply::Status(Box::new(self.status(now))),
+            Request::Test { key } => match block_on(self.test(key.as_deref())) {
+                Ok(tested) => Reply::Tested(tested),
+                Err(error) => failed(error, "`kmi keys list` shows all labels"),
+            },
             Request::Switch { key, on } => {
                 let switched = self.set_disabled(&key, !on, now);
                 named(switched.ok_or(RotateError::Unknown(key)))
@@ -42,8 +46,18 @@ impl Rotor {
             snapshot: self.snapshot(now),
             problems: self.told_problems(),
             trace_failure: self.proxy().sink.failure(),
+            siblings: self.siblings(),
         }
     }
+}
+
+/// Answers are given on threads that may block, with a runtime around them or without.
+fn block_on<F: Future>(future: F) -> F::Output {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        return runtime.block_on(future);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime without threads of its own starts").block_on(future)
 }
 
 fn named(key: Result<Arc<Key>, RotateError>) -> Reply {

@@ -11,5 +11,5 @@ mod server;
 pub(crate) use self::server::{Control, Handler};
 pub use self::{
     client::{CallError, Follow, call, follow},
-    protocol::{Failure, KeyName, Problem, Reloaded, Reply, Request, Status},
+    protocol::{Failure, KeyName, Problem, Reloaded, Reply, Request, Status, Tested},
 };

@@ -24,7 +24,7 @@ const REPLAY_TOTAL: usize = 256 << 20;
 /// How much of a larger request is read before it is sent on, to see its model and session.
 const PEEK_LIMIT: usize = 64 << 10;
 /// A client that sends nothing of its body for so long is given up.
-const BODY_IDLE: Duration = Duration::from_secs(60);
+const BODY_IDLE: Duration = Duration::from_mins(1);
 
 /// Memory that held bodies take, over all requests.
 #[derive(Debug, Default)]
@@ -74,16 +74,19 @@ enum Held {
 impl<'a> Intake<'a> {
     /// Reads a body whole, or its beginning when it is too large to be held.
     pub(crate) async fn read(body: Incoming, budget: &'a ReplayBudget) -> Result<Self, Refusal> {
-        let hint = body.size_hint();
-        let known = hint.exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let known =
+            body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         // A body of unknown length may grow to the limit.
         let wanted = known.unwrap_or(REPLAY_LIMIT);
         let share = if wanted <= REPLAY_LIMIT { budget.take(wanted) } else { None };
         let limit = if share.is_some() { REPLAY_LIMIT } else { PEEK_LIMIT };
         let mut rest = Idle::new(body, BODY_IDLE);
         let (head, ended) = collect(&mut rest, known.unwrap_or(0).min(limit), limit).await?;
-        let held = if ended { Held::Whole(head) } else { Held::Large { head, rest } };
-        Ok(Self { held, passed: Arc::default(), _share: share })
+        Ok(Self {
+            held: if ended { Held::Whole(head) } else { Held::Large { head, rest } },
+            passed: Arc::default(),
+            _share: share,
+        })
     }
 
     /// What was read: the whole body, or its beginning.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use kmi_core::{
 };
 use kmi_health::{
     UpstreamKind,
+    account::AccountId,
     classify::{Answer, Verdict, classify},
     kimi_error::MAX_BODY,
     retry_after::RetryHeaders,
@@ -23,20 +24,18 @@ use crate::{reply::Refusal, upstream::SendError};
 /// How long an error's body may take; it is small.
 const ERROR_BODY_TIME: Duration = Duration::from_secs(10);
 
-/// An error answer that was read and judged.
-#[derive(Debug)]
-pub(crate) struct Judged {
-    pub(crate) verdict: Verdict,
-    /// What was read of the body.
-    pub(crate) head: Bytes,
-    /// Whether that is all of it.
-    pub(crate) complete: bool,
-}
-
 /// Whether an answer is relayed without being read. A 101 is not: kmi asked for no upgrade.
 pub(crate) fn is_good(status: StatusCode) -> bool {
     let status = status.as_u16();
     (200..400).contains(&status)
+}
+
+/// The account that an answer's headers name: the organization where there is one, else the user
+/// (WIRE section 3).
+pub(crate) fn account(headers: &HeaderMap) -> Option<AccountId> {
+    let organization = || AccountId::of_organization(headers.get("msh-org-id")?.as_bytes());
+    let user = || AccountId::of_user(headers.get("msh-uid")?.as_bytes());
+    organization().or_else(user)
 }
 
 /// Whether another key might have done better.
@@ -55,23 +54,30 @@ pub(crate) fn may_have_been_carried_out(verdict: &Verdict) -> bool {
     )
 }
 
-/// Reads an error's body, up to 64 KiB of it, and judges the answer.
-pub(crate) async fn answer(
+/// Reads an error's body, up to 64 KiB of it; `true` when that is all of it.
+pub(crate) async fn read(
     response: &mut Response<Incoming>,
-    kind: UpstreamKind,
     idle: Duration,
-    now: Timestamp,
-) -> Result<Judged, (Verdict, Refusal)> {
+) -> Result<(Bytes, bool), (Verdict, Refusal)> {
     if response.status().is_informational() {
         let error = SendError::Protocol("it switches protocols though nobody asked".to_owned());
         return Err(failure(&error));
     }
     let limit = idle.min(ERROR_BODY_TIME);
-    let (head, complete) = match tokio::time::timeout(limit, read(response.body_mut())).await {
-        Ok(Ok(read)) => read,
-        Ok(Err(error)) => return Err(cut(&error)),
-        Err(_) => return Err(failure(&SendError::Timeout(limit))),
-    };
+    match tokio::time::timeout(limit, beginning(response.body_mut())).await {
+        Ok(Ok(read)) => Ok(read),
+        Ok(Err(error)) => Err(cut(&error)),
+        Err(_) => Err(failure(&SendError::Timeout(limit))),
+    }
+}
+
+/// Judges an error answer by its status, its headers and the beginning of its body.
+pub(crate) fn answer<B>(
+    response: &Response<B>,
+    kind: UpstreamKind,
+    head: &[u8],
+    now: Timestamp,
+) -> Verdict {
     let headers = response.headers();
     let plain = headers
         .get(header::CONTENT_ENCODING)
@@ -82,12 +88,10 @@ pub(crate) async fn answer(
         retry_after_ms: value("retry-after-ms"),
     };
     let body = if plain { &head[..head.len().min(MAX_BODY)] } else { &[] };
-    let status = response.status().as_u16();
-    let verdict = classify(&Answer { kind, status, retry, body }, now);
-    Ok(Judged { verdict, head, complete })
+    classify(&Answer { kind, status: response.status().as_u16(), retry, body }, now)
 }
 
-async fn read(body: &mut Incoming) -> Result<(Bytes, bool), hyper::Error> {
+async fn beginning(body: &mut Incoming) -> Result<(Bytes, bool), hyper::Error> {
     let mut all = BytesMut::new();
     while !body.is_end_stream() {
         let Some(frame) = body.frame().await else { break };

@@ -29,14 +29,13 @@ use self::{
     attempt::{Attempt, Begin},
     facts::Facts,
     intake::Intake,
-    judge::Judged,
     rewrite::Template,
 };
 pub(crate) use self::{intake::ReplayBudget, relay::Observer, wait::WaitingRoom};
 use crate::{
     body::{Idle, Relay},
     peek::{Peek, peek},
-    pool::{Pool, Tried},
+    pool::{NoKey, Pool, Retry, Tried},
     proxy::{Live, Proxy},
     reply::{self, Refusal},
     upstream::{Sent, Surface, Upstream},
@@ -79,8 +78,15 @@ struct Journey<'a> {
     intake: Intake<'a>,
     template: Template,
     tried: Tried,
-    /// Whether the one more try that an overloaded engine or a 503 gets was used.
-    tried_once_more: bool,
+    /// The one more try that an overloaded engine, a 503 or a failed connection gets.
+    once_more: OnceMore,
+}
+
+/// How far the one more try has come.
+enum OnceMore {
+    Unused,
+    /// Allowed; the leave is given back when the request ends.
+    Allowed(Retry),
 }
 
 /// What follows from an attempt.
@@ -123,7 +129,7 @@ impl<'a> Journey<'a> {
             intake,
             template,
             tried: Tried::default(),
-            tried_once_more: false,
+            once_more: OnceMore::Unused,
         })
     }
 
@@ -132,26 +138,33 @@ impl<'a> Journey<'a> {
         loop {
             let attempt = match self.pick().await {
                 Ok(attempt) => attempt,
-                Err(exhausted) => {
-                    return fallback.unwrap_or_else(|| self.answer_exhausted(exhausted));
-                }
+                Err(none) => return fallback.unwrap_or_else(|| self.answer_exhausted(none.why)),
             };
             match self.send(attempt).await {
                 Next::Answer(response) => return response,
                 Next::Again(answer) => fallback = answer,
             }
+            self.pause().await;
+        }
+    }
+
+    /// Before the one more try, and only then: it would meet the same trouble.
+    async fn pause(&mut self) {
+        if let OnceMore::Allowed(retry) = &mut self.once_more {
+            tokio::time::sleep(std::mem::take(&mut retry.pause)).await;
         }
     }
 
     /// The next attempt's key: at once, or after a wait where the settings allow one.
-    async fn pick(&self) -> Result<Attempt, Exhausted> {
+    async fn pick(&self) -> Result<Attempt, NoKey> {
         let model = self.facts.model.as_deref();
         let pick = |now| self.pool.pick(&self.tried, model, now);
         let picked = match pick(Timestamp::now()) {
             Ok(picked) => picked,
-            Err(exhausted) => {
+            Err(none) => {
                 let rotation = &self.live.settings.rotation;
-                self.proxy.waiting.wait(exhausted, rotation, self.facts.arrived, pick).await?
+                let again = !self.tried.is_empty();
+                self.proxy.waiting.wait(none, again, rotation, self.facts.arrived, pick).await?
             }
         };
         let begin = Begin {
@@ -185,6 +198,7 @@ impl<'a> Journey<'a> {
             Ok(sent) => {
                 attempt.seen.connect = sent.connect;
                 attempt.seen.status = Some(sent.response.status().as_u16());
+                attempt.seen.account = judge::account(sent.response.headers());
                 if judge::is_good(sent.response.status()) {
                     return Next::Answer(self.relay(
                         attempt,
@@ -200,38 +214,48 @@ impl<'a> Journey<'a> {
 
     /// The upstream answered with an error: its body is read (a bounded part of it) and judged.
     async fn refused(&mut self, mut attempt: Attempt, mut sent: Sent) -> Next {
-        let kind = self.upstream.settings().kind;
-        let idle = self.upstream.settings().idle_timeout;
-        let judged = judge::answer(&mut sent.response, kind, idle, Timestamp::now()).await;
-        let Judged { verdict, head, complete } = match judged {
-            Ok(judged) => judged,
+        let (kind, idle) = (self.upstream.settings().kind, self.upstream.settings().idle_timeout);
+        let (head, complete) = match judge::read(&mut sent.response, idle).await {
+            Ok(read) => read,
             Err((verdict, refusal)) => {
                 attempt.end(&verdict);
                 return self.after(&verdict, self.own(&refusal));
             }
         };
+        let bytes = head.len() as u64;
+        // Before anything else looks at it: its message goes into the trace.
+        let key = &attempt.picked().key;
+        let head = redact::redact(sent.response.headers_mut(), head, key, &self.live.pools);
+        let verdict = judge::answer(&sent.response, kind, &head, Timestamp::now());
         let again = self.may_go_on(&verdict);
-        if !again && !judge::is_about_the_key(&verdict) && !complete {
+        let held = complete || judge::is_about_the_key(&verdict);
+        if !held && !again {
             // Too long to hold: relayed as it comes.
             return Next::Answer(self.relay(attempt, sent, head, verdict));
         }
         attempt.first_byte();
-        attempt.seen.bytes = head.len() as u64;
-        let (mut parts, _) = sent.response.into_parts();
-        if complete {
-            self.upstream.origin(self.surface).give_back(sent.connection);
-        }
-        relay::rebuild(&mut parts.headers, &attempt, self.template.method(), parts.status);
-        let head = redact::redact(&mut parts.headers, head, &self.live.pools);
+        attempt.seen.bytes = bytes;
+        let (mut parts, rest) = sent.response.into_parts();
+        relay::rebuild(&mut parts, &attempt, self.template.method());
         attempt.end(&verdict);
-        self.after(&verdict, Response::from_parts(parts, Either::Left(Full::new(head))))
+        let origin = Arc::clone(self.upstream.origin(self.surface));
+        let body = if held {
+            if complete {
+                origin.give_back(sent.connection);
+            }
+            Either::Left(Full::new(head))
+        } else {
+            // It waits, for the case that no further attempt can be made.
+            let rest = Idle::new(rest, idle);
+            Either::Right(Relay::new(head, rest, Observer::of_rest(origin, sent.connection)))
+        };
+        self.after(&verdict, Response::from_parts(parts, body))
     }
 
     /// What follows from a verdict when `answer` is at hand for the client.
     fn after(&mut self, verdict: &Verdict, answer: Response<ReplyBody>) -> Next {
         let about_the_key = judge::is_about_the_key(verdict);
-        if self.may_go_on(verdict) {
-            self.tried_once_more |= verdict.action == Action::RetryOnce;
+        if self.may_go_on(verdict) && self.has_leave(verdict) {
             return Next::Again((!about_the_key).then_some(answer));
         }
         if about_the_key {
@@ -242,12 +266,23 @@ impl<'a> Journey<'a> {
         Next::Answer(answer)
     }
 
+    /// A failure of the upstream is tried again only within the retry budget.
+    fn has_leave(&mut self, verdict: &Verdict) -> bool {
+        if verdict.action != Action::RetryOnce {
+            return true;
+        }
+        let random = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
+        let Some(retry) = self.pool.retry(random) else { return false };
+        self.once_more = OnceMore::Allowed(retry);
+        true
+    }
+
     /// Whether another attempt is allowed, as far as can be said before a key is chosen.
     fn may_go_on(&self, verdict: &Verdict) -> bool {
         let rotation = &self.live.settings.rotation;
         let wanted = match verdict.action {
             Action::NextKey => true,
-            Action::RetryOnce => !self.tried_once_more,
+            Action::RetryOnce => matches!(self.once_more, OnceMore::Unused),
             Action::PassThrough => {
                 rotation.retry_unsafe && judge::may_have_been_carried_out(verdict)
             }

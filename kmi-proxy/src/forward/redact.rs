@@ -4,28 +4,37 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
+use kmi_core::inventory::Key;
 use memchr::memmem;
 
 use crate::pool::Pool;
 
-/// Replaces every loaded key in an error's headers and (where it is not compressed) its body by
-/// its mask. The usual answer has none, and is passed as it is.
-pub(crate) fn redact(headers: &mut HeaderMap, body: Bytes, pools: &[Arc<Pool>]) -> Bytes {
+/// Replaces every loaded key, and the attempt's own (which may have been taken away meanwhile), in
+/// an error's headers and (where it is not compressed) its body by its mask. The usual answer has
+/// none, and is passed as it is.
+pub(crate) fn redact(
+    headers: &mut HeaderMap,
+    body: Bytes,
+    own: &Key,
+    pools: &[Arc<Pool>],
+) -> Bytes {
     let coded = headers.contains_key(header::CONTENT_ENCODING);
     let mut body = body;
-    for pool in pools {
-        for key in pool.inventory().keys() {
-            let (secret, mask) = (key.secret.expose().as_bytes(), key.secret.masked());
-            if !coded && let Some(clean) = replace(&body, secret, mask.as_bytes()) {
-                body = clean.into();
-            }
-            for value in headers.values_mut() {
-                if let Some(clean) = replace(value.as_bytes(), secret, mask.as_bytes()) {
-                    *value = HeaderValue::from_bytes(&clean)
-                        .unwrap_or_else(|_| HeaderValue::from_static("redacted"));
-                }
+    let mut without = |key: &Key| {
+        let (secret, mask) = (key.secret.expose().as_bytes(), key.secret.masked());
+        if !coded && let Some(clean) = replace(&body, secret, mask.as_bytes()) {
+            body = clean.into();
+        }
+        for value in headers.values_mut() {
+            if let Some(clean) = replace(value.as_bytes(), secret, mask.as_bytes()) {
+                *value = HeaderValue::from_bytes(&clean)
+                    .unwrap_or_else(|_| HeaderValue::from_static("redacted"));
             }
         }
+    };
+    without(own);
+    for pool in pools {
+        pool.inventory().keys().iter().for_each(|key| without(key));
     }
     body
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, response::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, response::Parts,
+};
 use http_body_util::Either;
 use hyper::{Response, body::Incoming};
 use kmi_core::outcome::Outcome;
@@ -37,6 +39,12 @@ impl Observer {
         scan: Option<UsageScan>,
     ) -> Self {
         Self { attempt: Some(attempt), verdict, connection: Some((origin, connection)), scan }
+    }
+
+    /// For the rest of an answer whose attempt has ended.
+    pub(crate) fn of_rest(origin: Arc<Origin>, connection: Connection) -> Self {
+        let verdict = Verdict::of(Outcome::UpstreamError);
+        Self { attempt: None, verdict, connection: Some((origin, connection)), scan: None }
     }
 
     fn end(&mut self, verdict: &Verdict) {
@@ -96,23 +104,21 @@ pub(crate) fn relay(
     method: &Method,
 ) -> Response<ReplyBody> {
     if let Some(attempt) = &observer.attempt {
-        rebuild(&mut parts.headers, attempt, method, parts.status);
+        rebuild(&mut parts, attempt, method);
     }
     Response::from_parts(parts, Either::Right(Relay::new(head, body, observer)))
 }
 
 /// Takes out what belongs to the upstream's connection or would open kmi to web pages, and adds
 /// kmi's own headers.
-pub(crate) fn rebuild(
-    headers: &mut HeaderMap,
-    attempt: &Attempt,
-    method: &Method,
-    status: StatusCode,
-) {
+pub(crate) fn rebuild(parts: &mut Parts, attempt: &Attempt, method: &Method) {
+    // An HTTP/1.0 answer would go on as such, and its end could not be told from a cut.
+    parts.version = Version::HTTP_11;
+    let headers = &mut parts.headers;
     strip_hop_by_hop(headers);
     // hyper writes the length from the body. Only where there is a length but no body does the
     // upstream's word stand.
-    if method != Method::HEAD && status != StatusCode::NOT_MODIFIED {
+    if method != Method::HEAD && parts.status != StatusCode::NOT_MODIFIED {
         headers.remove(header::CONTENT_LENGTH);
     }
     let cors: Vec<HeaderName> = headers
@@ -120,7 +126,9 @@ pub(crate) fn rebuild(
         .filter(|name| name.as_str().starts_with("access-control-"))
         .cloned()
         .collect();
-    cors.iter().for_each(|name| drop(headers.remove(name)));
+    for name in cors {
+        headers.remove(name);
+    }
     stamp(headers, attempt);
 }
 

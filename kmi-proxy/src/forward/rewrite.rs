@@ -52,6 +52,14 @@ impl Credential {
             (true, false, _) | (false, false, Surface::OpenAi) => Self::Bearer,
         }
     }
+
+    fn is_in(self, header: &HeaderName) -> bool {
+        match self {
+            Self::Bearer => header == header::AUTHORIZATION,
+            Self::XApiKey => header == X_API_KEY,
+            Self::Both => header == header::AUTHORIZATION || header == X_API_KEY,
+        }
+    }
 }
 
 /// A client's request as every attempt sends it on; only key and body are still missing.
@@ -72,12 +80,7 @@ impl Template {
         host: &HeaderValue,
     ) -> Self {
         let credential = Credential::of(&parts.headers, surface);
-        let mut headers = parts.headers;
-        strip_hop_by_hop(&mut headers);
-        CREDENTIALS.iter().for_each(|name| drop(headers.remove(name)));
-        // Framing is our own: hyper writes it from the body's length.
-        headers.remove(header::CONTENT_LENGTH);
-        headers.insert(header::HOST, host.clone());
+        let headers = passed_on(&parts.headers, credential, host);
         let target = Uri::from(target);
         // The extensions carry the client's spelling of header names.
         Self { method: parts.method, target, headers, extensions: parts.extensions, credential }
@@ -94,10 +97,10 @@ impl Template {
         *request.uri_mut() = self.target.clone();
         *request.extensions_mut() = self.extensions.clone();
         let mut headers = self.headers.clone();
-        if self.credential != Credential::XApiKey {
+        if self.credential.is_in(&header::AUTHORIZATION) {
             headers.insert(header::AUTHORIZATION, secret(&["Bearer ", key.expose()]));
         }
-        if self.credential != Credential::Bearer {
+        if self.credential.is_in(&X_API_KEY) {
             headers.insert(X_API_KEY, secret(&[key.expose()]));
         }
         *request.headers_mut() = headers;
@@ -105,16 +108,40 @@ impl Template {
     }
 }
 
+/// What goes on of a client's headers, in the client's order: providers know clients by it. (To
+/// take headers out of a map would change the order of the rest.)
+///
+/// The credential's place is kept for the key. So is the length: what hyper read of the client is
+/// as long as it says, so it is right for the body that is sent on.
+fn passed_on(client: &HeaderMap, credential: Credential, host: &HeaderValue) -> HeaderMap {
+    let named = named_by_connection(client);
+    let mut headers = HeaderMap::with_capacity(client.len() + 1);
+    for (name, value) in client {
+        if HOP_BY_HOP.contains(name) || named.contains(name) {
+            continue;
+        }
+        if name == header::HOST {
+            headers.insert(header::HOST, host.clone());
+        } else if credential.is_in(name) {
+            headers.insert(name, HeaderValue::from_static(""));
+        } else if !CREDENTIALS.contains(name) {
+            headers.append(name, value.clone());
+        }
+    }
+    headers.entry(header::HOST).or_insert_with(|| host.clone());
+    headers
+}
+
 /// Removes hop-by-hop headers, those that `Connection` names included.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
+    let named = named_by_connection(headers);
     named.iter().chain(&HOP_BY_HOP).for_each(|name| drop(headers.remove(name)));
+}
+
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lines = headers.get_all(header::CONNECTION).iter();
+    let names = lines.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    names.filter_map(|name| name.trim().parse().ok()).collect()
 }
 
 fn secret(pieces: &[&str]) -> HeaderValue {
@@ -161,7 +188,7 @@ mod tests {
             ("cookie", "a=b"),
             ("api-key", "other"),
             ("proxy-authorization", "Basic x"),
-            ("connection", "keep-alive, X-Hop, Authorization"),
+            ("connection", "keep-alive, X-Hop"),
             ("x-hop", "1"),
             ("keep-alive", "5"),
             ("te", "trailers"),
@@ -171,17 +198,26 @@ mod tests {
             ("content-length", "5"),
             ("accept-encoding", "gzip, deflate"),
         ];
-        let mut sent = rewritten(Surface::OpenAi, &client);
-        sent.sort();
         assert_eq!(
-            sent,
+            rewritten(Surface::OpenAi, &client),
             [
-                "accept-encoding: gzip, deflate",
-                "authorization: Bearer sk-secret-1",
                 "host: api.kimi.com",
                 "user-agent: KimiCLI/1.51.0",
                 "x-msh-device-id: abc",
+                "authorization: Bearer sk-secret-1",
+                "content-length: 5",
+                "accept-encoding: gzip, deflate",
             ]
+        );
+    }
+
+    #[test]
+    fn no_connection_header_takes_away_what_must_be_there() {
+        let client =
+            [("authorization", "Bearer x"), ("connection", "host, authorization"), ("host", "a")];
+        assert_eq!(
+            rewritten(Surface::OpenAi, &client),
+            ["host: api.kimi.com", "authorization: Bearer sk-secret-1"]
         );
     }
 

@@ -10,7 +10,7 @@ use kmi_health::board::Exhausted;
 use tokio::sync::Mutex;
 
 use crate::{
-    pool::Picked,
+    pool::{NoKey, Picked},
     reply::Refusal,
     settings::{OnExhausted, RotationSettings},
 };
@@ -31,27 +31,30 @@ pub(crate) struct WaitingRoom {
 impl WaitingRoom {
     /// Waits until `pick` finds a key, for at most `max_wait` since the request's arrival.
     ///
+    /// A request that looks for another key (`again`) waits beside the line: it cannot use every
+    /// key, and nobody is to wait for what only it waits for.
+    ///
     /// A client that goes away leaves the line: its request is dropped, and this with it.
     pub(super) async fn wait(
         &self,
-        exhausted: Exhausted,
+        none: NoKey,
+        again: bool,
         settings: &RotationSettings,
         arrived: Instant,
-        mut pick: impl FnMut(Timestamp) -> Result<Picked, Exhausted>,
-    ) -> Result<Picked, Exhausted> {
-        if settings.on_exhausted == OnExhausted::Fail {
-            return Err(exhausted);
+        mut pick: impl FnMut(Timestamp) -> Result<Picked, NoKey>,
+    ) -> Result<Picked, NoKey> {
+        if settings.on_exhausted == OnExhausted::Fail || none.next.is_none() {
+            return Err(none);
         }
-        let Some(_seat) = self.sit_down() else { return Err(exhausted) };
+        let Some(_seat) = self.sit_down() else { return Err(none) };
         let deadline = tokio::time::Instant::from_std(arrived + settings.max_wait);
-        let Ok(_head) = tokio::time::timeout_at(deadline, self.line.lock()).await else {
-            return Err(exhausted);
-        };
-        let mut last = exhausted;
+        let line = async { if again { None } else { Some(self.line.lock().await) } };
+        let Ok(_head) = tokio::time::timeout_at(deadline, line).await else { return Err(none) };
+        let mut last = none;
         loop {
             let now = Timestamp::now();
-            let Some(at) = last.at() else { return Err(last) };
-            let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+            let Some(next) = last.next else { return Err(last) };
+            let wait = Duration::try_from(next.duration_since(now)).unwrap_or_default();
             let next = tokio::time::Instant::now() + wait.max(MOMENT);
             if next > deadline {
                 return Err(last);
@@ -59,7 +62,7 @@ impl WaitingRoom {
             tokio::time::sleep_until(next).await;
             match pick(Timestamp::now()) {
                 Ok(picked) => return Ok(picked),
-                Err(exhausted) => last = exhausted,
+                Err(none) => last = none,
             }
         }
     }
@@ -123,24 +126,53 @@ mod tests {
             ..RotationSettings::default()
         };
         let mut asked = 0;
-        let soon = |now: Timestamp| Exhausted::ShortWait { at: now + SignedDuration::from_secs(3) };
+        let soon = |now: Timestamp| {
+            let at = now + SignedDuration::from_secs(3);
+            NoKey { why: Exhausted::ShortWait { at }, next: Some(at) }
+        };
         let pick = |now| {
             asked += 1;
             Err(soon(now))
         };
         let arrived = tokio::time::Instant::now().into_std();
-        let end = room.wait(soon(Timestamp::now()), &settings, arrived, pick).await;
-        assert!(matches!(end, Err(Exhausted::ShortWait { .. })));
+        let end = room.wait(soon(Timestamp::now()), false, &settings, arrived, pick).await;
+        assert!(matches!(end, Err(NoKey { why: Exhausted::ShortWait { .. }, .. })));
         assert_eq!(asked, 3, "after 3, 6 and 9 seconds; 12 would be too late");
         assert_eq!(room.waiting.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]
-    async fn without_the_setting_nobody_waits() {
+    async fn nobody_waits_without_the_setting_or_without_a_key_to_wait_for() {
         let room = WaitingRoom::default();
-        let none = Exhausted::NoneWorking { at: None };
-        let settings = RotationSettings::default();
-        let end = room.wait(none, &settings, Instant::now(), |_| unreachable!()).await;
-        assert_eq!(end.unwrap_err(), none);
+        let why = Exhausted::NoneWorking { at: None };
+        let waits = |on_exhausted| RotationSettings { on_exhausted, ..Default::default() };
+        for (on_exhausted, next) in
+            [(OnExhausted::Fail, Some(Timestamp::now())), (OnExhausted::Wait, None)]
+        {
+            let (none, settings) = (NoKey { why, next }, waits(on_exhausted));
+            let end = room.wait(none, false, &settings, Instant::now(), |_| unreachable!()).await;
+            assert_eq!(end.unwrap_err(), none);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_looks_for_another_key_holds_up_nobody() {
+        let room = WaitingRoom::default();
+        let settings =
+            RotationSettings { on_exhausted: OnExhausted::Wait, ..RotationSettings::default() };
+        let within = |seconds| {
+            let at = Timestamp::now() + SignedDuration::from_secs(seconds);
+            NoKey { why: Exhausted::ShortWait { at }, next: Some(at) }
+        };
+        let start = tokio::time::Instant::now();
+        let arrived = start.into_std();
+        let end = |_| Err(NoKey { next: None, ..within(0) });
+        let long = room.wait(within(8), true, &settings, arrived, end);
+        let short = async {
+            let _ = room.wait(within(1), false, &settings, arrived, end).await;
+            start.elapsed()
+        };
+        let (_, short) = tokio::join!(long, short);
+        assert!(short < Duration::from_secs(2), "{short:?}");
     }
 }

@@ -33,7 +33,7 @@ impl Connector {
     pub(super) fn new(root: &Uri, tls: Option<Arc<ClientConfig>>, timeout: Duration) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(Duration::from_secs(60)));
+        tcp.set_keepalive(Some(Duration::from_mins(1)));
         tcp.enforce_http(false);
         let tls = tls.map_or_else(no_tls, |tls| ClientConfig::clone(&tls));
         let https = HttpsConnectorBuilder::new().with_tls_config(tls);

@@ -1,7 +1,10 @@
 //! One origin: kept connections, and the sending of a request over one of them.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -9,7 +12,7 @@ use http::{HeaderValue, Request, Response, Uri};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
-use tokio::task::AbortHandle;
+use tokio::{task::AbortHandle, time::timeout};
 
 use super::connect::{ConnectError, Connector, chain};
 use crate::{body::Outgoing, settings::UpstreamSettings};
@@ -17,6 +20,11 @@ use crate::{body::Outgoing, settings::UpstreamSettings};
 /// How long an unused connection is kept. Gateways close idle connections after 60 s and more; a
 /// request that meets a closing connection is lost, so kmi closes first.
 const IDLE_LIMIT: Duration = Duration::from_secs(50);
+/// A connection that was given back a moment ago gets so long to be ready. One that takes longer
+/// still sends the body of a request that was answered early, and is given up.
+const SETTLE: Duration = Duration::from_millis(20);
+/// How often a streamed body is looked at, whether it goes on.
+const LOOK: Duration = Duration::from_secs(1);
 /// Unused connections that are kept at most.
 const IDLE_MAX: usize = 256;
 
@@ -101,11 +109,12 @@ impl Origin {
         let mut request = request;
         loop {
             let (mut connection, connect, reused) = self.checkout().await?;
+            let passed = request.body().passed();
             let sending = connection.sender.try_send_request(request);
-            let mut error = match tokio::time::timeout(self.first_byte_timeout, sending).await {
-                Err(_) => return Err(SendError::Timeout(self.first_byte_timeout)),
-                Ok(Ok(response)) => return Ok(Sent { response, connection, connect }),
-                Ok(Err(error)) => error,
+            let mut error = match self.in_time(sending, passed).await {
+                None => return Err(SendError::Timeout(self.first_byte_timeout)),
+                Some(Ok(response)) => return Ok(Sent { response, connection, connect }),
+                Some(Err(error)) => error,
             };
             match error.take_message() {
                 Some(unsent) if reused => request = unsent,
@@ -130,9 +139,32 @@ impl Origin {
         }
     }
 
+    /// The answer, if its head comes in time; the time does not run while a streamed body goes on.
+    async fn in_time<T>(
+        &self,
+        sending: impl Future<Output = T>,
+        passed: Option<Arc<AtomicU64>>,
+    ) -> Option<T> {
+        let limit = self.first_byte_timeout;
+        let Some(passed) = passed else { return timeout(limit, sending).await.ok() };
+        let mut sending = std::pin::pin!(sending);
+        let (mut before, mut since) = (0, Instant::now());
+        while since.elapsed() < limit {
+            if let Ok(sent) = timeout(LOOK.min(limit), sending.as_mut()).await {
+                return Some(sent);
+            }
+            let now = passed.load(Ordering::Relaxed);
+            if now != before {
+                (before, since) = (now, Instant::now());
+            }
+        }
+        None
+    }
+
     async fn checkout(&self) -> Result<(Connection, Duration, bool), SendError> {
         while let Some(mut connection) = self.youngest_idle() {
-            if connection.sender.ready().await.is_ok() {
+            let ready = timeout(SETTLE, connection.sender.ready()).await;
+            if matches!(ready, Ok(Ok(()))) {
                 return Ok((connection, Duration::ZERO, true));
             }
         }

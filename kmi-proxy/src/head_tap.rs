@@ -1,0 +1,172 @@
+//! The client's socket, watched for the one thing that hyper mends without a word: a head with both
+//! Content-Length and Transfer-Encoding.
+//!
+//! Clients that send one request after the other are seen exactly. Of pipelined requests only the
+//! first is; the others get hyper's treatment, which is safe: the length is dropped, and the
+//! connection ends after the answer.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use memchr::memmem;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::gate::MAX_HEAD;
+
+const END: &[u8] = b"\r\n\r\n";
+/// A larger buffer is not kept for the connection's next request.
+const KEPT: usize = 4 << 10;
+
+/// The head of the request that a connection serves.
+#[derive(Debug, Default)]
+pub(crate) struct HeadTap(Mutex<Head>);
+
+#[derive(Debug, Default)]
+struct Head {
+    bytes: Vec<u8>,
+    complete: bool,
+}
+
+impl HeadTap {
+    /// Whether a line of the head is a Content-Length.
+    pub(crate) fn names_length(&self) -> bool {
+        let head = self.0.lock();
+        let lines = head.bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        lines.take_while(|line| !line.is_empty()).any(|line| {
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            name.trim_ascii().eq_ignore_ascii_case(b"content-length")
+        })
+    }
+
+    fn read(&self, bytes: &[u8]) {
+        let mut head = self.0.lock();
+        let room = MAX_HEAD - head.bytes.len();
+        if head.complete || room == 0 {
+            return;
+        }
+        // The end may be split over two reads.
+        let searched = head.bytes.len().saturating_sub(END.len() - 1);
+        let end = memmem::find(bytes, END).map_or(bytes.len(), |at| at + END.len());
+        head.bytes.extend_from_slice(&bytes[..end.min(room)]);
+        head.complete = memmem::find(&head.bytes[searched..], END).is_some();
+    }
+
+    /// An answer is being written: what is read from now on is another head.
+    fn written(&self) {
+        let mut head = self.0.lock();
+        head.complete = false;
+        head.bytes.clear();
+        head.bytes.shrink_to(KEPT);
+    }
+}
+
+/// A socket whose heads are seen by a [`HeadTap`].
+#[derive(Debug)]
+pub(crate) struct Tapped<S> {
+    socket: S,
+    tap: Arc<HeadTap>,
+}
+
+impl<S> Tapped<S> {
+    pub(crate) fn new(socket: S) -> (Self, Arc<HeadTap>) {
+        let tap = Arc::<HeadTap>::default();
+        (Self { socket, tap: Arc::clone(&tap) }, tap)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.socket).poll_read(cx, buf);
+        if matches!(read, Poll::Ready(Ok(()))) {
+            self.tap.read(&buf.filled()[before..]);
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.tap.written();
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.tap.written();
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names_length(reads: &[&str]) -> bool {
+        let tap = HeadTap::default();
+        for bytes in reads {
+            tap.read(bytes.as_bytes());
+        }
+        tap.names_length()
+    }
+
+    #[test]
+    fn a_length_is_seen_however_it_comes() {
+        assert!(names_length(&["POST / HTTP/1.1\r\nCONTENT-length: 5\r\n\r\n"]));
+        assert!(names_length(&["POST / HTTP/1.1\r\nConte", "nt-Length:5\r\n\r", "\n"]));
+        assert!(names_length(&["POST / HTTP/1.1\nContent-Length: 5\n\n"]));
+        assert!(!names_length(&["POST / HTTP/1.1\r\nX-Content-Length: 5\r\n\r\n"]));
+    }
+
+    #[test]
+    fn bodies_are_not_heads() {
+        let body = "content-length: 5\r\n";
+        assert!(!names_length(&["POST / HTTP/1.1\r\nHost: x\r\n\r\n", body]));
+        assert!(!names_length(&[&format!("POST / HTTP/1.1\r\nHost: x\r\n\r\n{body}")]));
+        assert!(!names_length(&["POST / HTTP/1.1\r\nHost: x\r\n\r", &format!("\n{body}")]));
+    }
+
+    #[test]
+    fn every_answer_begins_anew_and_the_memory_is_bounded() {
+        let tap = HeadTap::default();
+        tap.read(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n");
+        tap.written();
+        tap.read(b"POST / HTTP/1.1\r\n\r\n");
+        assert!(!tap.names_length());
+        tap.written();
+        for _ in 0..100 {
+            tap.read(&[b'a'; 1000]);
+        }
+        assert_eq!(tap.0.lock().bytes.len(), MAX_HEAD);
+        tap.written();
+        assert!(tap.0.lock().bytes.capacity() <= KEPT);
+    }
+}
