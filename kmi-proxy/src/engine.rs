@@ -167,7 +167,8 @@ impl Engine {
 
     /// The same; but when `hurry` ends first, what still runs is cut off, and the trace says so.
     pub async fn wait_or_cut(self, hurry: impl Future<Output = ()>) -> Result<(), LedgerError> {
-        let Self { desk, mut serving, control, .. } = self;
+        let Self { desk, mut serving, control, polling, .. } = self;
+        polling.abort();
         tokio::select! {
             // A panic in the accept loop ends serving like a stop does; the ledger is closed the
             // same.
