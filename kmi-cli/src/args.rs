@@ -165,7 +165,7 @@ Examples:
   kmi auto off                         back to the active key")]
     Auto(AutoArgs),
     /// Show mode, keys, their health and their quota
-    Status,
+    Status(StatusArgs),
     /// List, add, remove and switch keys
     Keys {
         #[command(subcommand)]
@@ -203,6 +203,14 @@ pub(crate) struct ServeArgs {
     /// Where to listen, as 127.0.0.1:54123; port 0 picks one
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<String>,
+}
+
+/// `kmi status`.
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct StatusArgs {
+    /// Ask the provider for every key's quota first
+    #[arg(long)]
+    pub(crate) refresh: bool,
 }
 
 /// `kmi rotate` and `--rotate`.

@@ -85,7 +85,7 @@ pub(crate) fn run(cli: Cli, env: &Environment, output: Output) -> anyhow::Result
         Some(Command::Rotate(args)) => rotate::rotate(&context, &args),
         Some(Command::Run(args)) => run::run(&context, &args),
         Some(Command::Serve(args)) => serve::serve(&context, &args),
-        Some(Command::Status) => status::run(&context),
+        Some(Command::Status(args)) => status::run(&context, &args),
         Some(Command::Stop) => serve::stop(&context),
         Some(Command::Trace(args)) => trace::run(&context, &args),
         Some(Command::Verify(args)) => verify::run(&context, &args),

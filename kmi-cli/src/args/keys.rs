@@ -22,6 +22,24 @@ Examples:
     Enable(KeyName),
     /// Keep a key but let it serve no more
     Disable(KeyName),
+    /// Ask the provider whether keys work, and what is left of their quota
+    #[command(after_help = "\
+A key that works serves again, even when it was blocked until you act.
+
+Examples:
+  kmi keys test                all keys
+  kmi keys test work
+
+Exit code: 0 when all of them work, else 1.")]
+    Test(TestArgs),
+}
+
+/// `kmi keys test`.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct TestArgs {
+    /// The label of the key [default: all keys]
+    #[arg(value_name = "LABEL")]
+    pub(crate) label: Option<String>,
 }
 
 /// A key by its name.

@@ -15,7 +15,7 @@ use kmi_core::{
     state::KeyState,
 };
 use kmi_proxy::{
-    control::Request,
+    control::{Reply, Request},
     keys::{self, Answers, Loaded, NewKey, Sources},
 };
 use zeroize::Zeroizing;
@@ -39,6 +39,7 @@ pub(super) fn run(
         Some(KeysCommand::Remove(args)) => remove(context, &config, &args.label, args.yes),
         Some(KeysCommand::Enable(key)) => switch(context, &config, &key.label, true),
         Some(KeysCommand::Disable(key)) => switch(context, &config, &key.label, false),
+        Some(KeysCommand::Test(args)) => test(context, &config, args.label.as_deref()),
     }
 }
 
@@ -54,6 +55,23 @@ fn list(context: &Context<'_>, config: &Config) -> anyhow::Result<ExitCode> {
         context.output.raw(&inventory::table(keys))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Asks the provider; what it finds is remembered by the running proxy, or shown and forgotten.
+fn test(context: &Context<'_>, config: &Config, label: Option<&str>) -> anyhow::Result<ExitCode> {
+    let request = Request::Test { key: label.map(str::to_owned) };
+    let tested = match desk::ask(context, config, &request)? {
+        Reply::Tested(tested) => tested,
+        reply => return Err(desk::unexpected(&reply)),
+    };
+    if context.output.json() {
+        context.output.data_json(&tested)?;
+    } else if tested.is_empty() {
+        context.output.data("no keys yet: add one with `kmi keys add LABEL`")?;
+    } else {
+        context.output.raw(&inventory::tested(&tested))?;
+    }
+    Ok(ExitCode::from(u8::from(!tested.iter().all(|key| key.ok))))
 }
 
 fn add(context: &Context<'_>, config: &Config, label: &str) -> anyhow::Result<ExitCode> {

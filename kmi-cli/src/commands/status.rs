@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use kmi_core::{display::visible, snapshot::Snapshot};
 use kmi_proxy::{
-    control::Status,
+    control::{Request, Status},
     ledger::{LedgerError, Reader},
 };
 use kmi_stats::{
@@ -17,7 +17,7 @@ use kmi_tui::{quantity::percent, status_table::status_table};
 use serde::Serialize;
 
 use super::{Context, verify};
-use crate::{config::Config, desk};
+use crate::{args::StatusArgs, config::Config, desk};
 
 /// How far back the status looks; `kmi verify` looks at everything.
 const TAIL: u64 = 5_000;
@@ -31,8 +31,12 @@ struct StatusJson<'a> {
     trace_failure: Option<&'a str>,
 }
 
-pub(super) fn run(context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub(super) fn run(context: &Context<'_>, args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let config = context.load(&[])?;
+    if args.refresh {
+        // What it finds stands in the table.
+        desk::ask(context, &config, &Request::Test { key: None })?;
+    }
     show(context, &config)
 }
 
@@ -83,6 +87,13 @@ fn print(context: &Context<'_>, config: &Config, status: &Status) -> anyhow::Res
         let json = StatusJson { snapshot: &status.snapshot, fairness, trace_failure };
         context.output.data_json(&json)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    for keys in &status.siblings {
+        let keys: Vec<_> = keys.iter().map(|label| visible(label)).collect();
+        context.output.hint(format_args!(
+            "{} are keys of one account: they share its limits, so rotation among them gains nothing",
+            keys.join(", ")
+        ));
     }
     let (width, paint) = (context.output.width(), context.output.paint());
     context.output.data(status_table(&status.snapshot, Timestamp::now(), width, paint))?;

@@ -194,3 +194,23 @@ fn a_broken_file_costs_only_its_own_key() {
     assert!(Proxy::said(&user).contains("typo.toml:2: "), "{}", Proxy::said(&user));
     assert!(!Proxy::said(&user).contains(SECRET));
 }
+
+#[test]
+fn a_test_asks_the_provider_about_each_key() {
+    let upstream = Upstream::healthy(2);
+    let user = upstream.user();
+    user.file(".kmi/_auths/wrong.key", SECRET);
+    let run = told(&user, "keys test", "");
+    assert_eq!(run.code, 1, "one of them does not work: {}", run.err);
+    let rows: Vec<&str> = run.out.lines().collect();
+    assert!(rows[1].starts_with("k1 ") && rows[1].ends_with(" yes"), "{}", run.out);
+    assert!(rows[3].starts_with("wrong ") && rows[3].contains("no: refused: "), "{}", run.out);
+    assert!(!run.out.contains(SECRET), "{}", run.out);
+    told(&user, "keys test k2", "").good();
+    assert_eq!(told(&user, "keys test nobody", "").code, 1);
+
+    let _proxy = Proxy::start(&user);
+    let keys = told(&user, "status --refresh --json", "").good().json()["keys"].clone();
+    assert!(keys[0]["quota"]["remaining_ratio"].is_number(), "{keys}");
+    assert_eq!(keys[2]["reason"], "auth_failed", "{keys}");
+}

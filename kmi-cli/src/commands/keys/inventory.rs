@@ -1,18 +1,45 @@
-//! The table of `kmi keys list`: what each key is, not what it has done (that is `kmi status`).
+//! The tables of `kmi keys list` (what each key is, not what it has done: that is `kmi status`)
+//! and of `kmi keys test`.
 
 use std::iter::once;
 
 use kmi_core::{display::visible, snapshot::KeyRow};
+use kmi_proxy::control::Tested;
+use kmi_tui::quantity::percent;
 
 /// A column: its name, then a cell for each key.
 type Column = Vec<String>;
 
 /// What is known of each key, aligned; every line ends.
 pub(super) fn table(keys: &[KeyRow]) -> String {
-    let columns = columns(keys);
+    aligned(&columns(keys))
+}
+
+/// What the provider said of each key, aligned; every line ends.
+pub(super) fn tested(keys: &[Tested]) -> String {
+    let column = |name: &str, cell: fn(&Tested) -> String| -> Column {
+        once(name.to_owned()).chain(keys.iter().map(cell)).collect()
+    };
+    let left = |key: &Tested| match (key.quota.remaining_ratio, key.quota.balance) {
+        (Some(left), _) => percent(left, 0),
+        (None, Some(balance)) => format!("{balance:.2}"),
+        (None, None) => String::new(),
+    };
+    aligned(&[
+        column("label", |key| visible(&key.label).into_owned()),
+        column("key", |key| visible(&key.masked).into_owned()),
+        column("left", left),
+        column("works", |key| match &key.error {
+            None => "yes".to_owned(),
+            Some(error) => format!("no: {}", visible(error)),
+        }),
+    ])
+}
+
+fn aligned(columns: &[Column]) -> String {
     let widths: Vec<usize> = columns.iter().map(|column| width(column)).collect();
     let mut text = String::new();
-    for line in 0..=keys.len() {
+    for line in 0..columns.first().map_or(0, Vec::len) {
         let cells = columns.iter().zip(&widths).map(|(column, width)| {
             let cell = &column[line];
             format!("{cell:width$}")
