@@ -324,3 +324,44 @@ async fn a_long_upload_is_not_taken_for_a_slow_answer() -> anyhow::Result<()> {
     assert_eq!(raw.head().await?.0, 200);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_blocks_no_key() -> anyhow::Result<()> {
+    let bad_gateway = ErrorAnswer::new(502, "server_error", "bad gateway");
+    for act in [Act::Error(bad_gateway), Act::Close, Act::Error(errors::ENGINE_OVERLOADED)] {
+        let shown = format!("{act:?}");
+        let scenario =
+            Scenario::healthy(3).deciding(move |asked| (asked.seq <= 40).then(|| act.clone()));
+        let proxy = TestProxy::start(scenario).await?;
+        let mut client = proxy.client().await?;
+        while proxy.upstream.records().len() < 40 {
+            let answer = client.chat(false).await?;
+            assert!([429, 502].contains(&answer.status.as_u16()), "{shown}: {}", answer.text());
+            assert_ne!(answer.header("x-kmi-error"), "no_usable_key", "{shown}");
+        }
+        let before = proxy.upstream.requests_per_key();
+        for _ in 0..3 {
+            assert_eq!(client.chat(false).await?.status, 200, "{shown}: well again at once");
+        }
+        let after = proxy.upstream.requests_per_key();
+        let served: Vec<_> =
+            after.iter().zip(&before).map(|(after, before)| after - before).collect();
+        assert_eq!(served, [1, 1, 1], "{shown}");
+        assert_eq!(proxy.verify()?.all.violations, 0);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_alone_fails_is_set_aside() -> anyhow::Result<()> {
+    let broken = Act::Error(ErrorAnswer::new(500, "server_error", "something broke"));
+    let proxy = TestProxy::start(Scenario::healthy(3).with_fault(1, When::Always, broken)).await?;
+    let mut client = proxy.client().await?;
+    for _ in 0..60 {
+        client.chat(false).await?;
+    }
+    let asked = proxy.upstream.requests_per_key()[1];
+    assert!((2..10).contains(&asked), "{asked} of 60");
+    assert_eq!(proxy.verify()?.all.violations, 0);
+    Ok(())
+}

@@ -10,4 +10,5 @@ mod reload;
 mod rotation;
 mod stopping;
 mod streaming;
+mod tls;
 mod wire;
