@@ -351,17 +351,3 @@ async fn an_outage_blocks_no_key() -> anyhow::Result<()> {
     }
     Ok(())
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_alone_fails_is_set_aside() -> anyhow::Result<()> {
-    let broken = Act::Error(ErrorAnswer::new(500, "server_error", "something broke"));
-    let proxy = TestProxy::start(Scenario::healthy(3).with_fault(1, When::Always, broken)).await?;
-    let mut client = proxy.client().await?;
-    for _ in 0..60 {
-        client.chat(false).await?;
-    }
-    let asked = proxy.upstream.requests_per_key()[1];
-    assert!((2..10).contains(&asked), "{asked} of 60");
-    assert_eq!(proxy.verify()?.all.violations, 0);
-    Ok(())
-}

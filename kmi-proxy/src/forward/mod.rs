@@ -212,8 +212,8 @@ impl<'a> Journey<'a> {
         let head = redact::redact(sent.response.headers_mut(), head, key, &self.live.pools);
         let verdict = judge::answer(&sent.response, kind, &head, Timestamp::now());
         let again = self.may_go_on(&verdict);
-        let held = complete || judge::is_about_the_key(&verdict);
-        if !held && !again {
+        let whole = complete || judge::is_about_the_key(&verdict);
+        if !whole && !again {
             // Too long to hold: relayed as it comes.
             return Next::Answer(self.relay(attempt, sent, head, verdict));
         }
@@ -223,7 +223,7 @@ impl<'a> Journey<'a> {
         relay::rebuild(&mut parts, &attempt, self.template.method());
         attempt.end(&verdict);
         let origin = Arc::clone(self.upstream.origin(self.surface));
-        let body = if held {
+        let body = if whole {
             if complete {
                 origin.give_back(sent.connection);
             }
