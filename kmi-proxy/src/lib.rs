@@ -2,12 +2,12 @@
 
 mod body;
 mod byte_search;
+mod client_socket;
 pub mod control;
 pub mod demo;
 pub mod engine;
 mod forward;
 mod gate;
-mod head_tap;
 pub mod home;
 pub mod keys;
 pub mod ledger;
