@@ -163,7 +163,7 @@ def node_platform():
 
 
 def build(package, *what):
-    run(["cargo", "build", "--quiet", "--package", package, *what], cwd=ROOT)
+    run(["cargo", "build", "--quiet", "--locked", "--package", package, *what], cwd=ROOT)
     return TARGET / "debug"
 
 

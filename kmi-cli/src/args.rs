@@ -3,6 +3,7 @@
 //! Meaning comes later (`config/resolve.rs` for settings, `commands/` for the rest), so that help
 //! and usage errors never depend on files or on a running proxy.
 
+mod client;
 mod keys;
 mod moment;
 mod seed;
@@ -14,9 +15,10 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::{
+    client::{EnvArgs, RunArgs, Shell},
     keys::KeysCommand,
     moment::Moment,
-    trace::{ExportArgs, ExportFormat, Filter, TraceArgs, TraceCommand},
+    trace::{ExportArgs, ExportFormat, Filter, TraceArgs, TraceCommand, VerifyArgs},
     usage_error::UsageError,
 };
 
@@ -24,6 +26,7 @@ pub(crate) use self::{
 #[derive(Debug, Parser)]
 #[command(
     name = "kmi",
+    bin_name = "kmi",
     version,
     disable_help_subcommand = true,
     after_help = "\
@@ -73,9 +76,9 @@ impl Cli {
 }
 
 /// The options that every command takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// kmi's home: configuration, keys and state [default: $KMI_HOME, else ~/.kmi]
+    /// kmi's home: configuration, keys and state [default: `$KMI_HOME`, else ~/.kmi]
     #[arg(long, value_name = "DIR", global = true, help_heading = "Global options")]
     pub(crate) home: Option<PathBuf>,
     /// The configuration file [default: HOME/kmi.config.toml or .json]
@@ -90,9 +93,10 @@ pub(crate) struct Global {
     /// When to use colour (`NO_COLOR` is obeyed)
     #[arg(
         long,
-        value_name = "WHEN",
+        value_name = "auto|always|never",
         value_enum,
         default_value_t,
+        hide_possible_values = true,
         global = true,
         help_heading = "Global options"
     )]
@@ -100,7 +104,7 @@ pub(crate) struct Global {
     /// Say only what was asked for, and errors
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
     pub(crate) quiet: bool,
-    /// Say more; twice for even more
+    /// Say which files are used; twice: which settings, too
     #[arg(short, long, action = ArgAction::Count, global = true, help_heading = "Global options")]
     pub(crate) verbose: u8,
 }
@@ -137,25 +141,10 @@ Examples:
     /// Make the running proxy read keys and configuration again
     Reload,
     /// Start a program with the environment that points it at the proxy
-    #[command(after_help = "\
-Works for Kimi Code, kimi-cli, Claude Code and everything built on the OpenAI or Anthropic SDKs.
-No configuration file of the program is changed. When no proxy runs, one runs beside it.
-
-Examples:
-  kmi run kimi
-  kmi run -- kimi -p \"explain this repository\"
-  kmi run --model kimi-for-coding -- claude
-
-Exit code: that of the program; 127 when it is not found, 128+n when signal n ended it.")]
+    #[command(after_help = client::RUN_HELP)]
     Run(RunArgs),
     /// Print the environment that `kmi run` sets
-    #[command(after_help = "\
-Examples:
-  eval \"$(kmi env)\"                    sh, bash, zsh
-  kmi env --shell fish | source        fish
-  kmi env --shell json                 for editors and scripts
-
-The output contains the token of this home: do not paste it anywhere public.")]
+    #[command(after_help = client::ENV_HELP)]
     Env(EnvArgs),
     /// Switch the active key to the next usable one, or to KEY
     #[command(after_help = "\
@@ -184,16 +173,7 @@ Examples:
     #[command(after_help = trace::EXAMPLES, args_conflicts_with_subcommands = true)]
     Trace(TraceArgs),
     /// Check the trace: unbroken, complete, and fair
-    #[command(after_help = "\
-Every turn is replayed: who was usable, whose turn it was, who served. FILE is a file that
-`kmi trace export` wrote; without it the ledger of this home is checked.
-
-Examples:
-  kmi verify
-  kmi verify --window 1000
-  kmi verify trace.jsonl --head 3f6c…
-
-Exit codes: 0 fair, 1 violated, incomplete or broken chain, 3 not enough data.")]
+    #[command(after_help = trace::VERIFY_HELP)]
     Verify(VerifyArgs),
     /// Show and check the configuration
     Config {
@@ -222,42 +202,6 @@ pub(crate) struct ServeArgs {
     pub(crate) listen: Option<String>,
 }
 
-/// `kmi run`.
-#[derive(Debug, Args)]
-pub(crate) struct RunArgs {
-    /// The model for clients that need one named [default: client.model of the configuration]
-    #[arg(long, value_name = "MODEL")]
-    pub(crate) model: Option<String>,
-    /// The program and its arguments
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "CMD"
-    )]
-    pub(crate) command: Vec<OsString>,
-}
-
-/// `kmi env`.
-#[derive(Debug, Args)]
-pub(crate) struct EnvArgs {
-    /// For which shell
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) shell: Shell,
-}
-
-/// A way to write an environment down.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Shell {
-    /// `export NAME='value'`: sh, bash, zsh, dash.
-    #[default]
-    Sh,
-    /// `set -gx NAME 'value'`.
-    Fish,
-    /// One JSON object.
-    Json,
-}
-
 /// `kmi rotate` and `--rotate`.
 #[derive(Debug, PartialEq, Eq, Args)]
 pub(crate) struct RotateArgs {
@@ -282,23 +226,6 @@ pub(crate) enum Switch {
     On,
     /// Off.
     Off,
-}
-
-/// `kmi verify`.
-#[derive(Debug, Args)]
-pub(crate) struct VerifyArgs {
-    /// An exported trace [default: the ledger of this home]
-    #[arg(value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-    /// Judge the last N turns as well
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) window: Option<u64>,
-    /// The head of the chain as it was noted earlier; it must still be in the trace
-    #[arg(long, value_name = "HASH")]
-    pub(crate) head: Option<String>,
-    /// Exit with 0 when there are too few turns to judge
-    #[arg(long)]
-    pub(crate) allow_insufficient: bool,
 }
 
 /// `kmi config …`.

@@ -16,16 +16,17 @@ mod value;
 
 use std::path::{Path, PathBuf};
 
-use kmi_core::key::{ApiKey, ApiKeyError};
-use kmi_proxy::{home::Home, settings::Settings};
+use kmi_proxy::{home::Home, keys::EnvKey, settings::Settings};
 
 pub(crate) use self::{
+    dotenv::value as dotenv_value,
     env::Environment,
+    layers::Origin,
     problem::{ConfigError, Problem},
     resolve::Row,
 };
 use self::{
-    layers::{Layers, Origin, Written},
+    layers::{Layers, Written},
     value::Scalar,
 };
 use crate::{args::Global, client_env::ClientSettings};
@@ -47,19 +48,6 @@ pub(crate) struct Config {
     pub(crate) rows: Vec<Row>,
     /// What is odd without being wrong.
     pub(crate) warnings: Vec<Problem>,
-}
-
-/// A key that stands in `.env` or in the environment.
-///
-/// The value is taken as a key at once, so that nothing but a key's masked form can be printed.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct EnvKey {
-    /// What follows `KMI_API_KEY_`; the label unless another is given.
-    pub(crate) name: String,
-    /// The key, or why the value cannot be one.
-    pub(crate) key: Result<ApiKey, ApiKeyError>,
-    /// File and line, or the name of the variable.
-    pub(crate) origin: String,
 }
 
 /// A setting that has a command line option of its own, such as `--listen`.
@@ -135,13 +123,20 @@ pub(crate) fn locate_home(option: Option<&Path>, env: &Environment) -> Result<Ho
                 .hint("name another directory with `--home DIR`"),
         )
     })?;
+    // What is not there yet will be made; what is there has to be a directory.
+    if std::fs::metadata(&root).is_ok_and(|found| !found.is_dir()) {
+        return Err(Problem::new(format!("{} is no directory", root.display()))
+            .hint("name kmi's home with `--home DIR`")
+            .into());
+    }
     Ok(Home::new(root))
 }
 
 /// The configuration file: the named one, else the one in the home, if any.
 fn locate_file(option: Option<&Path>, home: &Home) -> Result<Option<PathBuf>, ConfigError> {
     if let Some(path) = option {
-        return Ok(Some(path.to_owned()));
+        // Absolute, so that a reload finds it from wherever the proxy then stands.
+        return Ok(Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned())));
     }
     let [toml, json] = [home.config_toml(), home.config_json()];
     match (toml.exists(), json.exists()) {
@@ -169,7 +164,7 @@ fn parse_sets(sets: &[String], problems: &mut Vec<Problem>) -> Vec<Written> {
             continue;
         };
         let key = key.trim();
-        if schema::find(key).is_none() {
+        if !schema::exists(key) {
             problems.push(schema::unknown(key).at(&origin));
             continue;
         }
@@ -193,10 +188,7 @@ pub(crate) fn unused_here(config: &Config, current_dir: &Path) -> Option<String>
     if same(config.home.root()) {
         return None;
     }
-    let used_file = config.file.as_deref().and_then(Path::parent).is_some_and(|dir| {
-        // A bare file name has the empty path as its parent.
-        dir.as_os_str().is_empty() || same(dir)
-    });
+    let used_file = config.file.as_deref().and_then(Path::parent).is_some_and(same);
     let used_keys = config.home.auths_dir().parent().is_some_and(same);
     let found: Vec<&str> = [("_auths", used_keys), (".env", false), ("kmi.config.toml", used_file)]
         .into_iter()
@@ -209,3 +201,6 @@ pub(crate) fn unused_here(config: &Config, current_dir: &Path) -> Option<String>
     let list = found.iter().map(|name| format!("./{name}")).collect::<Vec<_>>().join(", ");
     Some(format!("not used here: {list}; `--home .` uses this directory as kmi's home"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,24 @@
-//! The `kmi` command.
+//! The `kmi` command: reads the command line, runs one command, reports its error.
 #![forbid(unsafe_code)]
 
 mod args;
 mod client_env;
+mod commands;
 mod config;
+mod desk;
+mod output;
+mod report;
 
-fn main() {
-    let _ = args::Cli::parse_from(std::env::args_os());
+use std::process::ExitCode;
+
+use self::{args::Cli, config::Environment, output::Output};
+
+fn main() -> ExitCode {
+    let env = Environment::from_process();
+    let cli = match Cli::parse_from(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => return report::usage(error, Output::plain(&env)),
+    };
+    let output = Output::new(&cli.global, &env);
+    commands::run(cli, &env, output).unwrap_or_else(|error| report::failure(&error, output))
 }

@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         eligible.set(1, !(4..=6).contains(&request));
         let mut tried = KeySet::default();
         while let Some(turn) = rotation.next(&eligible, &tried) {
-            let refused = request == 8 && turn.key == 1;
+            let refused = request == 8 && turn.key == 2;
             let outcome = if refused { Outcome::RateLimited } else { Outcome::Ok };
             let key = &inventory.keys()[turn.key];
             trace.print(&Record::Attempt(attempt(key, &turn, &tried, request, outcome, now)))?;

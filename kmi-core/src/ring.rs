@@ -52,7 +52,8 @@ impl Ring {
     /// otherwise.
     pub fn new(seats: &[Seat]) -> Result<Self, RingError> {
         let total = check(seats)?;
-        Ok(Self::assemble(seats, smooth(seats, total)))
+        let slots = if equal(seats) { in_order(seats, total) } else { smooth(seats, total) };
+        Ok(Self::assemble(seats, slots))
     }
 
     /// Takes a ring as a trace spells it out and checks what FAIRNESS section 5 demands of it.
@@ -65,8 +66,7 @@ impl Ring {
         if let Some(key) = (0..seats.len()).find(|key| count[*key] != seats[*key].weight) {
             return Err(RingError::WrongCount(key));
         }
-        let equal = seats.iter().all(|seat| seat.weight == seats[0].weight);
-        if equal
+        if equal(seats)
             && let Some(at) = (0..slots.len()).find(|at| slots[*at] as usize != at % seats.len())
         {
             return Err(RingError::WrongOrder(at));
@@ -142,6 +142,15 @@ fn check(seats: &[Seat]) -> Result<usize, RingError> {
     }
 }
 
+fn equal(seats: &[Seat]) -> bool {
+    seats.iter().all(|seat| seat.weight == seats[0].weight)
+}
+
+/// What [`smooth`] gives for equal weights, without its steps: keys times slots of them.
+fn in_order(seats: &[Seat], total: usize) -> Vec<u32> {
+    (0..total).map(|at| u32::try_from(at % seats.len()).unwrap_or(u32::MAX)).collect()
+}
+
 /// Smooth weighted round robin (as nginx does it): each key gains its weight at every step, the
 /// richest is taken and pays the total. Ties go to the key that stands first.
 fn smooth(seats: &[Seat], total: usize) -> Vec<u32> {
@@ -176,6 +185,11 @@ mod tests {
     fn equal_weights_give_the_inventory_order() {
         assert_eq!(Ring::new(&weights(&[1, 1, 1])).unwrap().layout(), [0, 1, 2]);
         assert_eq!(Ring::new(&weights(&[2, 2])).unwrap().layout(), [0, 1, 0, 1]);
+        for (keys, weight) in [(1, 1), (1, 5), (7, 1), (6, 4), (64, 3)] {
+            let seats = weights(&vec![weight; keys]);
+            let total = keys * weight as usize;
+            assert_eq!(in_order(&seats, total), smooth(&seats, total), "{keys} of {weight}");
+        }
     }
 
     #[test]

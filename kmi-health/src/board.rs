@@ -5,12 +5,19 @@
 //! compares [`Board::next_change`] with the time before a choice and calls [`Board::refresh`] when
 //! it has passed.
 //!
-//! A key serves when neither its own breaker nor its account's keeps it back. Limits belong to
-//! accounts (CONTRACT section 5), so a refusal that speaks of the account rests all its keys.
+//! A key serves when neither its own breaker and limits nor its account's keep it back. Limits
+//! belong to accounts (CONTRACT section 5), so a refusal that speaks of the account rests all its
+//! keys; which keys belong together is given in their files, or learnt ([`Board::learn`]).
+//!
+//! Every method that can change a key's health returns the trace's records of it; mostly there
+//! are none, and then nothing is allocated.
 
 mod account;
 mod entry;
 mod exhausted;
+mod judge;
+mod quota;
+mod reload;
 mod saved;
 #[cfg(test)]
 mod tests;
@@ -28,8 +35,7 @@ pub use saved::SavedBlock;
 use crate::{
     Policy,
     breaker::AttemptId,
-    classify::{Block, Effect, Scope, Verdict},
-    cooldown,
+    classify::{Effect, Verdict},
 };
 use account::Account;
 use entry::Entry;
@@ -46,6 +52,8 @@ pub struct Board {
     usable: KeySet,
     next_change: Option<Timestamp>,
     attempts: u64,
+    /// Whether any key is known to lack any model.
+    some_lack_models: bool,
 }
 
 /// How an attempt ended, beside its verdict.
@@ -55,6 +63,8 @@ pub struct Finished<'a> {
     pub model: Option<&'a str>,
     /// From the choice to the end.
     pub latency: Duration,
+    /// Prompt and completion tokens, as far as the upstream counted them.
+    pub tokens: u64,
 }
 
 impl Board {
@@ -62,36 +72,24 @@ impl Board {
     pub fn new(inventory: &Inventory, policy: Policy) -> Self {
         let mut accounts = Vec::new();
         let keys = inventory.keys().iter().enumerate().map(|(number, key)| {
-            Entry::new(Arc::clone(key), account::join(&mut accounts, number, key))
+            Entry::new(Arc::clone(key), account::place(&mut accounts, number, key))
         });
+        let keys: Vec<_> = keys.collect();
         let mut board = Self {
             policy,
-            keys: keys.collect(),
-            accounts: Vec::new(),
             usable: KeySet::default(),
             next_change: None,
             attempts: 0,
+            some_lack_models: false,
+            keys,
+            accounts,
         };
-        board.accounts = accounts;
         for key in 0..board.keys.len() {
-            let health = board.health(key);
-            board.keys[key].shown = health;
-            board.settle_usable(key);
+            board.keys[key].shown = board.health(key);
+            // No limit is used yet, so any time will do.
+            board.settle_usable(key, Timestamp::UNIX_EPOCH);
         }
         board
-    }
-
-    /// Takes over what another board knows of the keys that are on both, after a reload.
-    pub fn adopt(&mut self, old: &Self, now: Timestamp) -> Vec<HealthChange> {
-        self.attempts = self.attempts.max(old.attempts);
-        for key in 0..self.keys.len() {
-            let Some(before) = old.position(self.keys[key].key.id) else { continue };
-            let account = self.keys[key].account;
-            self.accounts[account].breaker.merge(&old.accounts[old.keys[before].account].breaker);
-            self.accounts[account].in_flight += old.keys[before].meter.in_flight;
-            self.keys[key].adopt(&old.keys[before]);
-        }
-        self.settle_all(now)
     }
 
     /// The keys that may serve now, as of the last [`Self::refresh`].
@@ -103,7 +101,8 @@ impl Board {
     /// key, or all of them: a model that no key has is the request's fault, and any key can say so.
     pub fn usable_for(&self, model: &str) -> Option<KeySet> {
         let lacks = |key: &usize| self.keys[*key].lacks(model);
-        if !self.usable.iter().any(|key| lacks(&key)) {
+        // Asked at every choice, so the usual answer must not cost a look at every key.
+        if !self.some_lack_models || !self.usable.iter().any(|key| lacks(&key)) {
             return None;
         }
         let left: KeySet = self.usable.iter().filter(|key| !lacks(key)).collect();
@@ -129,13 +128,14 @@ impl Board {
         let attempt = AttemptId(self.attempts);
         if let Some(entry) = self.keys.get_mut(key) {
             let account = &mut self.accounts[entry.account];
-            let calm = entry.breaker.is_calm() && account.breaker.is_calm();
             entry.meter.begin(now);
-            account.in_flight += 1;
-            if !calm {
-                entry.breaker.begin(attempt, now);
-                account.breaker.begin(attempt, now);
-                self.settle_account(key);
+            entry.usage.begin(now);
+            account.usage.begin(now);
+            entry.breaker.begin(attempt, now);
+            account.breaker.begin(attempt, now);
+            let calm = entry.breaker.is_calm() && account.breaker.is_calm();
+            if !calm || entry.usage.is_limited() || account.usage.is_limited() {
+                self.settle_account(key, now);
             }
         }
         attempt
@@ -148,7 +148,14 @@ impl Board {
         attempt: AttemptId,
         now: Timestamp,
     ) -> Vec<HealthChange> {
-        self.succeeded(key, attempt, now)
+        let Some(entry) = self.keys.get_mut(key) else { return Vec::new() };
+        let account = &mut self.accounts[entry.account];
+        if entry.breaker.is_calm() && account.breaker.is_calm() {
+            return Vec::new();
+        }
+        entry.breaker.succeeded(attempt);
+        account.breaker.succeeded(attempt);
+        self.settle_all(now)
     }
 
     /// An attempt has ended. To be called once for each [`Self::start`].
@@ -161,66 +168,27 @@ impl Board {
         now: Timestamp,
     ) -> Vec<HealthChange> {
         let Some(entry) = self.keys.get_mut(key) else { return Vec::new() };
+        let account = &mut self.accounts[entry.account];
         entry.meter.end(verdict.outcome, finished.latency);
-        let account = &mut self.accounts[entry.account];
-        account.in_flight = account.in_flight.saturating_sub(1);
-        if verdict.effect == Effect::Works {
-            return self.succeeded(key, attempt, now);
+        entry.usage.end(finished.tokens, now);
+        account.usage.end(finished.tokens, now);
+        if verdict.effect != Effect::Works {
+            entry.breaker.says_nothing(attempt);
+            account.breaker.says_nothing(attempt);
+            return self.judge(key, verdict, finished.model, now);
         }
-        entry.breaker.says_nothing(attempt);
-        account.breaker.says_nothing(attempt);
-        self.judge(key, verdict, finished.model, now)
-    }
-
-    /// Takes a verdict that no counted attempt gave, such as that of a quota poll.
-    pub fn judge(
-        &mut self,
-        key: usize,
-        verdict: &Verdict,
-        model: Option<&str>,
-        now: Timestamp,
-    ) -> Vec<HealthChange> {
-        if key >= self.keys.len() {
-            return Vec::new();
-        }
-        match (verdict.effect, model) {
-            (Effect::Block(block), _) => self.block(key, &block, now),
-            (Effect::LacksModel, Some(model)) => self.lacks_model(key, model, now),
-            _ => {}
-        }
-        self.settle_all(now)
-    }
-
-    fn succeeded(&mut self, key: usize, attempt: AttemptId, now: Timestamp) -> Vec<HealthChange> {
-        let Some(entry) = self.keys.get_mut(key) else { return Vec::new() };
-        let account = &mut self.accounts[entry.account];
-        if entry.breaker.is_calm() && account.breaker.is_calm() {
+        entry.last_ok = Some(now);
+        entry.breaker.fared_well(&self.policy, now);
+        if entry.breaker.is_calm() && account.breaker.is_calm() && !entry.meter.is_due() {
+            if entry.usage.is_limited() || account.usage.is_limited() {
+                self.settle_account(key, now);
+            }
             return Vec::new();
         }
         entry.breaker.succeeded(attempt);
         account.breaker.succeeded(attempt);
+        self.compare_speed(key);
         self.settle_all(now)
-    }
-
-    fn block(&mut self, key: usize, block: &Block, now: Timestamp) {
-        let entry = &mut self.keys[key];
-        let breaker = match block.scope {
-            Scope::Key => &mut entry.breaker,
-            Scope::Account => &mut self.accounts[entry.account].breaker,
-        };
-        let until = cooldown::end(&self.policy, block, breaker.strikes(), None, now);
-        breaker.block(block.reason, until);
-    }
-
-    fn lacks_model(&mut self, key: usize, model: &str, now: Timestamp) {
-        let until = cooldown::later(now, self.policy.model_cooldown);
-        self.keys[key].set_lacking(model, until);
-        // When no key has it, the name is wrong, and no key is to blame.
-        if self.keys.iter().all(|entry| entry.is_off() || entry.lacks(model)) {
-            for entry in &mut self.keys {
-                entry.forget_lacking(model);
-            }
-        }
     }
 
     /// When [`Self::refresh`] has something to do next; `None`: not before something happens.
@@ -234,7 +202,7 @@ impl Board {
             return Vec::new();
         }
         for account in &mut self.accounts {
-            account.breaker.tick(&self.policy, now);
+            account.tick(&self.policy, now);
         }
         for entry in &mut self.keys {
             entry.tick(&self.policy, now);
@@ -245,14 +213,14 @@ impl Board {
     /// The user switches a key off.
     pub fn disable(&mut self, key: usize, now: Timestamp) -> Vec<HealthChange> {
         let Some(entry) = self.keys.get_mut(key) else { return Vec::new() };
-        entry.switched_off = true;
+        entry.switch(true);
         self.settle_all(now)
     }
 
     /// The user switches a key on, even one that its file disables, and forgives it everything.
     pub fn enable(&mut self, key: usize, now: Timestamp) -> Vec<HealthChange> {
         let Some(entry) = self.keys.get_mut(key) else { return Vec::new() };
-        entry.switched_off = false;
+        entry.switch(false);
         self.clear(key, now)
     }
 
@@ -260,21 +228,21 @@ impl Board {
     pub fn clear(&mut self, key: usize, now: Timestamp) -> Vec<HealthChange> {
         let Some(entry) = self.keys.get_mut(key) else { return Vec::new() };
         entry.clear();
-        self.accounts[entry.account].breaker.close();
+        self.accounts[entry.account].clear();
         self.settle_all(now)
     }
 
     /// The key's row of the status table.
     pub fn row(&self, key: usize) -> Option<KeyRow> {
         let entry = self.keys.get(key)?;
-        Some(entry.row(self.health(key), self.accounts[entry.account].id()))
+        Some(entry.row(self.health(key), &self.accounts[entry.account]))
     }
 
     /// Brings everything that follows from the state of the breakers up to date.
     fn settle_all(&mut self, now: Timestamp) -> Vec<HealthChange> {
         let mut changes = Vec::new();
         for key in 0..self.keys.len() {
-            self.settle_usable(key);
+            self.settle_usable(key, now);
             let health = self.health(key);
             let entry = &mut self.keys[key];
             if health != entry.shown {
@@ -282,38 +250,42 @@ impl Board {
                 entry.shown = health;
             }
         }
-        self.settle_time();
+        self.some_lack_models = self.keys.iter().any(Entry::lacks_models);
+        self.settle_time(now);
         changes
     }
 
     /// As [`Self::settle_all`] where no state can have changed, only who may serve.
-    fn settle_account(&mut self, key: usize) {
+    fn settle_account(&mut self, key: usize, now: Timestamp) {
         let account = self.keys[key].account;
         for at in 0..self.accounts[account].members.len() {
-            self.settle_usable(self.accounts[account].members[at]);
+            self.settle_usable(self.accounts[account].members[at], now);
         }
-        self.settle_time();
+        let (entry, account) = (&self.keys[key], &self.accounts[account]);
+        let calm = entry.breaker.is_calm() && account.breaker.is_calm();
+        if !calm || entry.usage.counts_minutes() || account.usage.counts_minutes() {
+            self.settle_time(now);
+        }
     }
 
-    fn settle_usable(&mut self, key: usize) {
+    fn settle_usable(&mut self, key: usize, now: Timestamp) {
         let entry = &self.keys[key];
-        let account = &self.accounts[entry.account];
-        if !entry.is_off() && entry.breaker.admits() && account.breaker.admits() {
+        if entry.admits(now) && self.accounts[entry.account].admits(now) {
             self.usable.insert(key);
         } else {
             self.usable.remove(key);
         }
     }
 
-    fn settle_time(&mut self) {
-        let keys = self.keys.iter().filter_map(|entry| entry.next_change(&self.policy));
+    fn settle_time(&mut self, now: Timestamp) {
+        let keys = self.keys.iter().filter_map(|entry| entry.next_change(&self.policy, now));
         let accounts = self.accounts.iter();
-        let accounts = accounts.filter_map(|account| account.breaker.next_change(&self.policy));
+        let accounts = accounts.filter_map(|account| account.next_change(&self.policy, now));
         self.next_change = keys.chain(accounts).min();
     }
 
     fn health(&self, key: usize) -> entry::Health {
         let entry = &self.keys[key];
-        entry::Health::of(entry, &self.accounts[entry.account])
+        entry::Health::of(entry, &self.accounts[entry.account], &self.policy)
     }
 }

@@ -21,6 +21,22 @@
 //! Only the probe's own success closes a half-open breaker: an answer to a request that was sent
 //! before the trouble proves nothing.
 //!
+//! # Failures
+//!
+//! A refusal says itself how long it lasts. Failures do not, and two signals catch two kinds of
+//! them: a run of [`Policy::failure_run`] in a row finds a key that has died; a rate of
+//! [`Policy::failure_rate`] over [`Policy::failure_window`] finds one that is flaky. Either trips
+//! ([`Breaker::failed`]) and asks for a block as `failing`.
+//!
+//! * Failures are what the upstream gives as its own fault, and refusals that nobody can explain.
+//! * 429 and the other refusals of the table are no failures: they block by themselves, for as
+//!   long as they say. They do fail a probe.
+//! * Cold start: a rate over fewer than [`Policy::failure_sample`] attempts says nothing; an idle
+//!   window empties itself. A success ends a run.
+//! * A trip only counts while other keys succeed: what all keys suffer is the upstream's, and
+//!   blocks none. The board knows the other keys, so the board decides that.
+//! * A failure in the half-open state is no proof against the key either, unless it trips.
+//!
 //! # Strikes
 //!
 //! A strike is a block without a success since the one before; cooldowns grow with them. Refusals
@@ -30,7 +46,7 @@
 use jiff::Timestamp;
 use kmi_core::state::Reason;
 
-use crate::{Policy, cooldown::later};
+use crate::{Policy, cooldown::later, window::Window};
 
 /// The number of an attempt, by which a probe is known from the requests around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +79,8 @@ pub enum State {
 pub struct Breaker {
     state: State,
     strikes: u32,
+    run: u32,
+    window: Window,
 }
 
 impl Breaker {
@@ -74,6 +92,22 @@ impl Breaker {
     /// The state.
     pub fn state(&self) -> State {
         self.state
+    }
+
+    /// Why the breaker is open, if it is.
+    pub fn blocked_for(&self) -> Option<Reason> {
+        match self.state {
+            State::Open { reason, .. } => Some(reason),
+            State::Closed | State::HalfOpen { .. } => None,
+        }
+    }
+
+    /// Whether the breaker is open or half-open for this reason.
+    pub fn is_about(&self, reason: Reason) -> bool {
+        match self.state {
+            State::Open { reason: its, .. } | State::HalfOpen { reason: its, .. } => its == reason,
+            State::Closed => false,
+        }
     }
 
     /// Blocks since the last success, the one in force left out.
@@ -91,6 +125,21 @@ impl Breaker {
         if let State::HalfOpen { probe: probe @ None, .. } = &mut self.state {
             *probe = Some((attempt, now));
         }
+    }
+
+    /// A request failed; `true` when the breaker trips, if other keys fare better.
+    pub fn failed(&mut self, policy: &Policy, now: Timestamp) -> bool {
+        self.run = self.run.saturating_add(1);
+        self.window.record(true, policy.failure_window, now);
+        let (sample, rate) = self.window.rate(policy.failure_window, now);
+        self.run >= policy.failure_run
+            || (sample >= u64::from(policy.failure_sample) && rate >= policy.failure_rate)
+    }
+
+    /// A request succeeded, whatever it proves about the state.
+    pub(crate) fn fared_well(&mut self, policy: &Policy, now: Timestamp) {
+        self.run = 0;
+        self.window.record(false, policy.failure_window, now);
     }
 
     /// A request succeeded.
@@ -120,6 +169,8 @@ impl Breaker {
             State::Open { .. } => State::Open { reason, until },
             State::Closed | State::HalfOpen { .. } => {
                 self.strikes = self.strikes.saturating_add(1);
+                // A trip has had its effect; after the rest the count begins anew.
+                (self.run, self.window) = (0, Window::default());
                 State::Open { reason, until }
             }
         };
@@ -176,3 +227,6 @@ impl Breaker {
         matches!(self.state, State::HalfOpen { probe: Some((probe, _)), .. } if probe == attempt)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! What an upstream's answer says about the key that got it, and what to do next.
 //!
-//! All knowledge about providers' errors is one table, [`table`]: status, then `error.type` or
+//! All knowledge about providers' errors is one table (`classify/table.rs`): status, then `error.type` or
 //! `error.code`, then the words of the message; the first row that fits decides. The words are
 //! what counts, because Kimi uses one type for several things (403 `access_terminated_error`
 //! covers four). What no row knows falls back by its status, and never to a verdict that only the
@@ -13,13 +13,15 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use kmi_core::{outcome::Outcome, state::Reason};
+use kmi_core::{inventory::Limits, outcome::Outcome, state::Reason};
 
 pub use table::Meaning;
 
 use crate::{
     UpstreamKind,
+    account::AccountId,
     kimi_error::KimiError,
+    limits,
     retry_after::{self, RetryHeaders},
 };
 
@@ -48,6 +50,10 @@ pub struct Verdict {
     pub action: Action,
     /// The provider's words, safe to show and to store.
     pub message: Option<Arc<str>>,
+    /// The account that the message names.
+    pub account: Option<AccountId>,
+    /// The limits that the message prints.
+    pub limits: Limits,
 }
 
 /// What the end of an attempt says about its key.
@@ -134,7 +140,12 @@ pub fn classify(answer: &Answer<'_>, now: Timestamp) -> Verdict {
     let error = KimiError::parse(answer.body);
     let meaning = table::meaning(answer.kind, answer.status, &error);
     let wait = answer.retry.wait(now).or_else(|| retry_after::in_text(&error.message));
-    Verdict { message: error.shown().map(Arc::from), ..meaning.verdict(wait, now) }
+    Verdict {
+        message: error.shown().map(Arc::from),
+        account: AccountId::in_text(&error.message),
+        limits: limits::in_text(&error.message),
+        ..meaning.verdict(wait, now)
+    }
 }
 
 impl Verdict {
@@ -158,7 +169,7 @@ impl Verdict {
             | Outcome::RateLimited
             | Outcome::Shutdown => (Effect::None, Action::PassThrough),
         };
-        Self { outcome, effect, action, message: None }
+        Self { outcome, effect, action, message: None, account: None, limits: Limits::default() }
     }
 }
 
@@ -194,7 +205,7 @@ impl Meaning {
             Self::Request         => (Outcome::ClientError,   Effect::None,                                  PassThrough),
             Self::ClientLeft      => (Outcome::ClientGone,    Effect::None,                                  PassThrough),
         };
-        Verdict { outcome, effect, action, message: None }
+        Verdict { outcome, effect, action, ..Verdict::of(outcome) }
     }
 }
 

@@ -10,6 +10,9 @@ use crate::{Policy, classify::Block};
 /// No block is shorter: "try again after 0 seconds" would be none.
 const SHORTEST: Duration = Duration::from_secs(1);
 
+/// The longest block without a reset time, whatever is set (CONTRACT section 5).
+pub(crate) const HOUR: Duration = Duration::from_hours(1);
+
 /// When a block ends that begins now; `None` when the user has to act.
 ///
 /// `strikes` is how often the key was blocked before without a success in between, `reset` when
@@ -25,14 +28,15 @@ pub(crate) fn end(
     if block.reason.needs_the_user() {
         return None;
     }
-    let own = grown(base(policy, block.reason), strikes).min(policy.max_cooldown);
+    let longest = policy.max_cooldown.min(HOUR);
+    let own = grown(base(policy, block.reason), strikes).min(longest);
     let spent = block.window.is_some();
     let wait = match block.wait {
         Some(stated) if spent => stated,
         None if spent && reset.is_some_and(|reset| reset > now) => return reset,
         // A stated wait that proved too short grows like one of our own.
-        Some(stated) if strikes == 0 => stated.min(policy.max_cooldown),
-        Some(stated) => stated.min(policy.max_cooldown).max(own),
+        Some(stated) if strikes == 0 => stated.min(longest),
+        Some(stated) => stated.min(longest).max(own),
         None => own,
     };
     Some(later(now, wait.max(SHORTEST)))
@@ -63,6 +67,11 @@ fn grown(base: Duration, strikes: u32) -> Duration {
 /// A time from now, at the end of time at the latest.
 pub(crate) fn later(now: Timestamp, wait: Duration) -> Timestamp {
     now.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+/// A time before now, at the beginning of time at the earliest.
+pub(crate) fn earlier(now: Timestamp, ago: Duration) -> Timestamp {
+    now.checked_sub(ago).unwrap_or(Timestamp::MIN)
 }
 
 #[cfg(test)]

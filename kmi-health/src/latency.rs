@@ -11,6 +11,9 @@ const BUCKETS: usize = 22 * PER_OCTAVE as usize;
 /// At so many samples all counts are halved, so that old answers lose their weight.
 const FORGET_AT: u32 = 1024;
 
+/// With fewer samples a median is an accident.
+const SETTLED_AT: u32 = 20;
+
 /// A histogram of latencies in logarithmic buckets.
 #[derive(Debug, Clone)]
 pub(crate) struct Latency {
@@ -48,6 +51,11 @@ impl Latency {
             }
         }
         None
+    }
+
+    /// The median in ms, once there are enough samples to compare it with others.
+    pub(crate) fn settled_median(&self) -> Option<u64> {
+        (self.total >= SETTLED_AT).then(|| self.quantile(0.5)).flatten()
     }
 
     /// Median and 95th percentile for the status table.

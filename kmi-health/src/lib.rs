@@ -4,6 +4,10 @@
 //!   to give. [`kimi_error`] reads error bodies, [`retry_after`] the waits they state.
 //! * [`board`] — the health of all keys of one upstream: who is usable, until when not, and why.
 //! * [`breaker`] — the three states of a key or an account; its documentation specifies them.
+//!   [`window`] counts the failures that trip it.
+//! * [`account`], [`quota`], [`limits`] — what keys share, what is left of it, and what is kept
+//!   before the provider has to say so.
+//! * [`upstream`] — outages: they block no key, and retries do not multiply them.
 //! * [`policy`] — what can be set.
 //!
 //! # Example
@@ -60,14 +64,18 @@ pub mod classify;
 mod cooldown;
 pub mod kimi_error;
 mod latency;
+pub mod limits;
 pub mod policy;
 pub mod quota;
 pub mod retry_after;
+pub mod upstream;
+pub mod window;
 
 use serde::{Deserialize, Serialize};
 
 pub use board::Board;
 pub use policy::Policy;
+pub use upstream::Upstream;
 
 /// How an upstream's quota is asked and its errors are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -4,6 +4,8 @@
 //! to claim too much: of each window the worst view counts. Fields may be strings or numbers and
 //! are absent when zero.
 
+pub mod pool;
+
 use std::time::Duration;
 
 use jiff::Timestamp;

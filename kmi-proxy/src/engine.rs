@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, OnceLock, Weak},
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -13,14 +14,17 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    control::{Control, Failure, Handler, KeyName, Problem, Reloaded, Reply, Request, Status},
+    control::{Control, Failure, Handler, Reloaded, Reply, Request},
     home::Home,
     keys::Watcher,
     ledger::{LedgerError, Reader, Subscription},
-    pool::RotateError,
+    quota_poll,
     rotor::{Rotor, RotorError, Setup},
     server::{Server, Stop},
 };
+
+/// How long attempts that are cut off may take to report themselves.
+const CUT_OFF: Duration = Duration::from_secs(1);
 
 /// Makes the setup anew at a reload, or says what is wrong with it.
 pub type Reread = Arc<dyn Fn() -> Result<Setup, Failure> + Send + Sync>;
@@ -61,6 +65,7 @@ pub struct Engine {
     stop: Stop,
     serving: JoinHandle<()>,
     control: JoinHandle<()>,
+    polling: JoinHandle<()>,
 }
 
 /// What the control socket and the key watcher act on.
@@ -70,6 +75,8 @@ struct Desk {
     stop: Stop,
     /// One reload at a time.
     reloading: Mutex<()>,
+    /// How the newest reload went.
+    reloaded: watch::Sender<Option<Reply>>,
     /// `None` when files cannot be watched; `kmi reload` still reads them.
     watcher: Mutex<Option<Watcher>>,
 }
@@ -84,10 +91,10 @@ impl Engine {
     /// Starts: when this returns, requests are served.
     pub async fn start(home: Home, setup: Setup, reread: Reread) -> Result<Self, EngineError> {
         // Watching begins before the first reading, so that no change falls in between.
-        let (watcher, watched) = watch_keys(&home);
+        let (watcher, desk_of_watcher) = watch_keys(&home);
         let started = Self::start_watched(home, setup, reread, watcher).await;
         let desk = started.as_ref().map_or_else(|_| Weak::new(), |it| Arc::downgrade(&it.desk));
-        let _ = watched.set(desk);
+        let _ = desk_of_watcher.set(desk);
         started
     }
 
@@ -115,12 +122,14 @@ impl Engine {
             reread,
             stop: stop.clone(),
             reloading: Mutex::default(),
+            reloaded: watch::Sender::default(),
             watcher: Mutex::new(watcher),
         });
         desk.watch_targets();
         let serving = tokio::spawn(server.run(stopped));
         let control = tokio::spawn(control.run(Arc::clone(&desk)));
-        Ok(Self { desk, address, stop, serving, control })
+        let polling = tokio::spawn(quota_poll::run(Arc::clone(desk.rotor.proxy())));
+        Ok(Self { desk, address, stop, serving, control, polling })
     }
 
     /// Where it listens.
@@ -139,6 +148,12 @@ impl Engine {
         self.desk.reload()
     }
 
+    /// How the newest reload went, whoever asked for it (changed files, too); `None` before the
+    /// first.
+    pub fn reloads(&self) -> watch::Receiver<Option<Reply>> {
+        self.desk.reloaded.subscribe()
+    }
+
     /// A handle that stops it.
     pub fn stopper(&self) -> Stop {
         self.stop.clone()
@@ -147,9 +162,27 @@ impl Engine {
     /// Runs until it is told to stop (by [`Engine::stopper`] or over the control socket), lets
     /// requests end, and writes the last lines of the trace.
     pub async fn wait(self) -> Result<(), LedgerError> {
-        let Self { desk, serving, control, .. } = self;
-        // A panic in the accept loop ends serving like a stop does; the ledger is closed the same.
-        let _ = serving.await;
+        self.wait_or_cut(std::future::pending()).await
+    }
+
+    /// The same; but when `hurry` ends first, what still runs is cut off, and the trace says so.
+    pub async fn wait_or_cut(self, hurry: impl Future<Output = ()>) -> Result<(), LedgerError> {
+        let Self { desk, mut serving, control, polling, .. } = self;
+        polling.abort();
+        tokio::select! {
+            // A panic in the accept loop ends serving like a stop does; the ledger is closed the
+            // same.
+            _ = &mut serving => {}
+            () = hurry => {
+                desk.rotor.proxy().phase().end();
+                serving.abort();
+                let _ = serving.await;
+                desk.attempts_reported().await;
+            }
+        }
+        // Whoever finds the socket gone (`kmi stop` does) finds the whole trace on the disk.
+        let settling = Arc::clone(&desk);
+        let _ = tokio::task::spawn_blocking(move || settling.rotor.settle().map(drop)).await;
         control.abort();
         let _ = control.await;
         desk.watcher.lock().take();
@@ -160,6 +193,12 @@ impl Engine {
         })
         .await
         .unwrap_or(Ok(()))
+    }
+
+    /// Stops and waits; when `hurry` ends first, what still runs is cut off.
+    pub async fn stop_or_cut(self, hurry: impl Future<Output = ()>) -> Result<(), LedgerError> {
+        let _ = self.stop.send(());
+        self.wait_or_cut(hurry).await
     }
 
     /// Stops and waits.
@@ -195,8 +234,27 @@ impl Desk {
         }
     }
 
+    /// Waits until the attempts of aborted connections have reported themselves: an aborted task
+    /// is dropped by its worker a little later.
+    async fn attempts_reported(&self) {
+        let running = || {
+            let keys = self.rotor.snapshot(Timestamp::now()).keys;
+            keys.iter().any(|key| key.in_flight > 0)
+        };
+        let deadline = Instant::now() + CUT_OFF;
+        while running() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     fn reload(&self) -> Reply {
         let _one = self.reloading.lock();
+        let reply = self.reload_alone();
+        self.reloaded.send_replace(Some(reply.clone()));
+        reply
+    }
+
+    fn reload_alone(&self) -> Reply {
         let setup = match (self.reread)() {
             Ok(setup) => setup,
             Err(failure) => return Reply::Failed(failure),
@@ -204,53 +262,26 @@ impl Desk {
         match self.rotor.reload(setup, Timestamp::now()) {
             Ok(keys) => {
                 self.watch_targets();
-                let problems = self.problems();
+                let problems = self.rotor.told_problems();
                 Reply::Reloaded(Reloaded { keys, problems })
             }
             Err(error) => Reply::Failed(Failure { message: error.to_string(), hint: None }),
         }
     }
-
-    fn problems(&self) -> Vec<Problem> {
-        self.rotor.problems().iter().map(Problem::from).collect()
-    }
-
-    fn status(&self) -> Reply {
-        Reply::Status(Box::new(Status {
-            snapshot: self.rotor.snapshot(Timestamp::now()),
-            problems: self.problems(),
-            trace_failure: self.rotor.proxy().sink.failure(),
-        }))
-    }
 }
 
 impl Handler for Desk {
     fn answer(&self, request: Request) -> Reply {
-        let now = Timestamp::now();
         match request {
-            Request::Follow { .. } => failed("a stream is not an answer", None),
-            Request::InFlight => match self.rotor.settle() {
-                Ok(turns) => Reply::InFlight(turns),
-                Err(error) => failed(error, Some("see `kmi status`")),
-            },
-            Request::Mode { mode } => {
-                self.rotor.set_mode(mode, now);
-                Reply::Done
-            }
             Request::Reload => {
                 self.rotor.forget_answers();
                 self.reload()
             }
-            Request::Rotate { key } => key_reply(self.rotor.rotate(key.as_deref(), now)),
-            Request::Status => self.status(),
             Request::Stop => {
                 let _ = self.stop.send(());
                 Reply::Done
             }
-            Request::Switch { key, on } => {
-                let switched = self.rotor.set_disabled(&key, !on, now);
-                key_reply(switched.ok_or(RotateError::Unknown(key)))
-            }
+            request => self.rotor.answer(request, Timestamp::now()),
         }
     }
 
@@ -261,25 +292,4 @@ impl Handler for Desk {
     fn reader(&self) -> Option<Reader> {
         Reader::open(self.rotor.home().state_dir()).ok()
     }
-}
-
-/// The answer that names a key, or says why there is none.
-pub fn key_reply(key: Result<Arc<kmi_core::inventory::Key>, RotateError>) -> Reply {
-    match key {
-        Ok(key) => {
-            Reply::Key(KeyName { label: key.label.to_string(), masked: key.secret.masked() })
-        }
-        Err(error) => {
-            let hint = match error {
-                RotateError::NoKeys => "add one with `kmi keys add LABEL`",
-                RotateError::Unknown(_) => "`kmi keys list` shows all labels",
-                RotateError::NoneUsable => "`kmi status` shows why, and until when",
-            };
-            failed(error, Some(hint))
-        }
-    }
-}
-
-fn failed(message: impl std::fmt::Display, hint: Option<&str>) -> Reply {
-    Reply::Failed(Failure { message: message.to_string(), hint: hint.map(str::to_owned) })
 }

@@ -2,9 +2,8 @@
 //! that are made there (CONTRACT section 1).
 //!
 //! Directories are 0700 and files 0600 under any umask. The token and the home's secret are made
-//! once, even when two processes start in a fresh home at the same moment: each writes a file of
-//! its own and links it to the final name, which only one link can take; the loser reads what the
-//! winner wrote.
+//! once, even when two processes start in a fresh home at the same moment: the loser reads what
+//! the winner wrote.
 
 mod private;
 mod token;
@@ -16,7 +15,10 @@ use std::{
 
 use kmi_core::key::HomeSecret;
 
-pub use self::{private::create_private_dir, token::Token};
+pub use self::{
+    private::{create_private_dir, create_private_file},
+    token::Token,
+};
 
 /// The paths of one home.
 ///
@@ -34,7 +36,7 @@ pub struct Home {
 #[non_exhaustive]
 pub enum HomeError {
     /// A directory could not be made.
-    #[error("cannot make the directory {}: {source}", path.display())]
+    #[error("cannot make the directory {}", path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -42,7 +44,7 @@ pub enum HomeError {
         source: io::Error,
     },
     /// A token or secret file could not be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -50,7 +52,7 @@ pub enum HomeError {
         source: io::Error,
     },
     /// A file could not be written.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}", path.display())]
     Write {
         /// The file.
         path: PathBuf,

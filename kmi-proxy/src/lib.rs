@@ -1,7 +1,6 @@
 //! The rotating proxy: everything of kmi that has a socket or a file.
 
 mod body;
-mod byte_search;
 mod client_socket;
 pub mod control;
 pub mod demo;
@@ -14,6 +13,7 @@ pub mod ledger;
 mod peek;
 pub mod pool;
 pub mod proxy;
+mod quota_poll;
 pub mod reply;
 pub mod rotor;
 mod route;

@@ -12,7 +12,7 @@ use serde::{
     de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::byte_search::find;
+use memchr::memmem;
 
 /// Longest model name that is read, in bytes.
 const MODEL_LIMIT: usize = 256;
@@ -74,7 +74,7 @@ fn files(body: &[u8]) -> Vec<String> {
     const SCHEME: &[u8; 3] = b"ms:";
     let mut ids = Vec::new();
     let mut rest = body;
-    while let Some(at) = find(rest, SCHEME) {
+    while let Some(at) = memmem::find(rest, SCHEME) {
         rest = &rest[at + SCHEME.len()..];
         // JSON may write a slash with a backslash before it.
         let Some(id) = rest.strip_prefix(b"//").or_else(|| rest.strip_prefix(br"\/\/")) else {

@@ -151,7 +151,12 @@ pub fn empty(status: StatusCode) -> Response<Full<Bytes>> {
 
 /// A JSON answer.
 pub fn json(status: StatusCode, value: &serde_json::Value) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(value.to_string()));
+    json_text(status, value.to_string())
+}
+
+/// A JSON answer that is written already.
+pub fn json_text(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

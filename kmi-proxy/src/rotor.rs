@@ -4,8 +4,11 @@
 //! [`engine`](crate::engine) puts a listener and a control socket around it; a command that finds
 //! no running proxy opens it alone.
 
+mod error;
+mod pools;
+
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     net::SocketAddr,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
@@ -13,23 +16,25 @@ use std::{
 
 use jiff::Timestamp;
 use kmi_core::{
-    inventory::{Inventory, Key},
-    key::{HomeSecret, KeyId},
-    ring::RingError,
+    inventory::Key,
+    key::HomeSecret,
     snapshot::{FleetRow, ProxyRow, Snapshot},
     state::Mode,
     trace::{ModeChange, Record},
 };
 use parking_lot::Mutex;
 
+pub use self::error::RotorError;
+use self::pools::{inventory_of, open_pool, open_pools, update_pool};
 use crate::{
-    home::{Home, HomeError},
+    control::Tested,
+    home::Home,
     keys::{self, Answers, EnvKey, Loaded, Problem, SETTLE, Sources, Variables},
     ledger::{Ledger, LedgerError, Recovered, Subscription},
-    pool::{Pool, RotateError, Start},
+    pool::{Pool, RotateError},
     proxy::{Live, Proxy},
-    settings::{Settings, UpstreamSettings},
-    upstream::{Upstream, UpstreamError},
+    quota_poll,
+    settings::Settings,
 };
 
 /// What a rotor is made of, and made of again at a reload.
@@ -53,34 +58,6 @@ impl std::fmt::Debug for Setup {
     }
 }
 
-/// Why a rotor cannot be opened or reloaded.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RotorError {
-    /// The home.
-    #[error(transparent)]
-    Home(#[from] HomeError),
-    /// The ledger.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The keys make no ring.
-    #[error("the keys of upstream `{upstream}` make no ring: {source}")]
-    Ring {
-        /// The upstream.
-        upstream: Arc<str>,
-        /// Why not.
-        source: RingError,
-    },
-    /// An upstream cannot be used.
-    #[error("upstream `{upstream}`: {source}")]
-    Upstream {
-        /// The upstream.
-        upstream: Arc<str>,
-        /// Why not.
-        source: UpstreamError,
-    },
-}
-
 /// The rotor of one home.
 #[derive(Debug)]
 pub struct Rotor {
@@ -100,6 +77,7 @@ pub struct Rotor {
     targets: Mutex<Vec<std::path::PathBuf>>,
     listening: OnceLock<SocketAddr>,
     opened: Instant,
+    notes: Vec<String>,
 }
 
 /// Turns of one upstream that are under way.
@@ -135,6 +113,7 @@ impl Rotor {
             answers,
             ledger,
             proxy,
+            notes: notes(&recovered),
             recovered,
             parked: Mutex::default(),
             mode: Mutex::new(mode),
@@ -143,6 +122,11 @@ impl Rotor {
             listening: OnceLock::new(),
             opened: Instant::now(),
         })
+    }
+
+    /// What the user should hear of what was found at the opening, a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The home.
@@ -262,7 +246,7 @@ impl Rotor {
             let known = before.pool(Some(name)).or(parked.iter().find(|pool| pool.name() == name));
             let (all, mode) = (&setup.settings, self.mode());
             pools.push(if let Some(pool) = known {
-                update(pool, settings, inventory, all, now)?;
+                update_pool(pool, all, settings, inventory, now)?;
                 pool.set_mode(mode);
                 Arc::clone(pool)
             } else {
@@ -275,6 +259,38 @@ impl Rotor {
         *self.problems.lock() = problems;
         *self.targets.lock() = targets;
         Ok(keys.len())
+    }
+
+    /// Asks the provider about the named key, or about all of them.
+    pub async fn test(&self, name: Option<&str>) -> Result<Vec<Tested>, RotateError> {
+        let live = self.proxy.live();
+        let mut tested = Vec::new();
+        for pool in &live.pools {
+            for key in pool.inventory().keys() {
+                let wanted =
+                    |name: &str| *key.label.as_str() == *name || key.id.to_string() == name;
+                if !name.is_none_or(wanted) {
+                    continue;
+                }
+                let asked = quota_poll::test(pool, key, live.settings.health.quota_timeout).await;
+                tested.push(Tested {
+                    label: key.label.to_string(),
+                    masked: key.secret.masked(),
+                    ok: asked.is_ok(),
+                    error: asked.err(),
+                    quota: pool.quota_row(key.id),
+                });
+            }
+        }
+        match name {
+            Some(name) if tested.is_empty() => Err(RotateError::Unknown(name.to_owned())),
+            _ => Ok(tested),
+        }
+    }
+
+    /// Keys that turned out to be of one account though their files do not say so, by label.
+    pub fn siblings(&self) -> Vec<Vec<String>> {
+        self.proxy.live().pools.iter().flat_map(|pool| pool.undeclared_siblings()).collect()
     }
 
     /// Forgets what `api_key_cmd` programs said, so that the next reload asks them again.
@@ -329,6 +345,16 @@ pub fn base_url(listen: SocketAddr, base_path: &str) -> String {
     format!("http://{listen}{base_path}/v1")
 }
 
+fn notes(recovered: &Recovered) -> Vec<String> {
+    let mut notes = recovered.notes.clone();
+    if recovered.gaps > 0 {
+        let text = "kmi ended in the middle of work: the turns whose end is not known are declared \
+                    in the trace as gaps";
+        notes.push(text.to_owned());
+    }
+    notes
+}
+
 fn sources(home: &Home, setup: &Setup, answers: &Answers, settle: Duration) -> Sources {
     Sources {
         dir: home.auths_dir().to_owned(),
@@ -338,74 +364,4 @@ fn sources(home: &Home, setup: &Setup, answers: &Answers, settle: Duration) -> S
         answers: answers.clone(),
         settle,
     }
-}
-
-fn inventory_of(upstream: &str, keys: &[Arc<Key>]) -> Inventory {
-    Inventory::new(keys.iter().filter(|key| &*key.upstream == upstream).cloned().collect())
-}
-
-/// Takes over what a reload found for an upstream.
-fn update(
-    pool: &Pool,
-    settings: &UpstreamSettings,
-    inventory: Inventory,
-    all: &Settings,
-    now: Timestamp,
-) -> Result<(), RotorError> {
-    if pool.upstream().settings() != settings {
-        let upstream = Upstream::new(settings).map_err(|source| RotorError::Upstream {
-            upstream: Arc::clone(&settings.name),
-            source,
-        })?;
-        pool.set_upstream(upstream);
-    }
-    pool.adopt(inventory, all.health.clone(), now)
-        .map_err(|source| RotorError::Ring { upstream: Arc::clone(&settings.name), source })
-}
-
-fn open_pools(
-    ledger: &Ledger,
-    recovered: &Recovered,
-    settings: &Settings,
-    keys: &[Arc<Key>],
-    mode: Mode,
-    now: Timestamp,
-) -> Result<Vec<Arc<Pool>>, RotorError> {
-    let open = |upstream: &UpstreamSettings| {
-        let inventory = inventory_of(&upstream.name, keys);
-        open_pool(ledger, recovered, settings, upstream, inventory, mode, now)
-    };
-    settings.upstreams.iter().map(open).collect()
-}
-
-fn open_pool(
-    ledger: &Ledger,
-    recovered: &Recovered,
-    settings: &Settings,
-    upstream: &UpstreamSettings,
-    inventory: Inventory,
-    mode: Mode,
-    now: Timestamp,
-) -> Result<Arc<Pool>, RotorError> {
-    let name = Arc::clone(&upstream.name);
-    let stored = ledger.settings();
-    let disabled: HashSet<KeyId> = stored
-        .with_prefix(DISABLED)
-        .iter()
-        .filter_map(|(setting, _)| KeyId::parse(setting.strip_prefix(DISABLED)?))
-        .collect();
-    let start = Start {
-        inventory,
-        policy: settings.health.clone(),
-        resumed: recovered.upstreams.get(&name).cloned(),
-        page: ledger.page(&name)?,
-        mode,
-        active: stored.get(&active_setting(&name)).and_then(|id| KeyId::parse(&id)),
-        disabled,
-    };
-    let way = Upstream::new(upstream)
-        .map_err(|source| RotorError::Upstream { upstream: Arc::clone(&name), source })?;
-    let pool = Pool::open(Arc::clone(&name), way, ledger.sink(), start, now)
-        .map_err(|source| RotorError::Ring { upstream: name, source })?;
-    Ok(Arc::new(pool))
 }

@@ -11,6 +11,7 @@ use crate::{
     forward::{self, Destination, ReplyBody},
     gate::{self, Names},
     proxy::Proxy,
+    quota_poll,
     reply::{self, Refusal},
     route::{Route, route},
 };
@@ -44,6 +45,13 @@ pub(crate) async fn serve(
         }
         Route::Upstream { name, surface, rest, .. } => match live.pool(name) {
             Some(pool) => {
+                if request.method() == Method::GET && rest == quota_poll::USAGES {
+                    // The quota of one key would tell nothing of what the pool can do.
+                    let limit = live.settings.health.quota_timeout;
+                    if let Some(usages) = quota_poll::usages(pool, limit).await {
+                        return own(reply::json_text(StatusCode::OK, usages));
+                    }
+                }
                 let to = Destination { pool, surface, rest };
                 forward::forward(&proxy, &live, to, request, arrived).await
             }

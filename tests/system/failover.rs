@@ -332,11 +332,19 @@ async fn an_outage_blocks_no_key() -> anyhow::Result<()> {
         let shown = format!("{act:?}");
         let scenario =
             Scenario::healthy(3).deciding(move |asked| (asked.seq <= 40).then(|| act.clone()));
-        let proxy = TestProxy::start(scenario).await?;
+        let proxy = TestProxy::start_with(scenario, |settings| {
+            let pause = Duration::from_millis(1);
+            settings.health.outage_backoff = pause;
+            settings.health.outage_max_backoff = pause;
+        })
+        .await?;
         let mut client = proxy.client().await?;
         while proxy.upstream.records().len() < 40 {
             let answer = client.chat(false).await?;
-            assert!([429, 502].contains(&answer.status.as_u16()), "{shown}: {}", answer.text());
+            // The last one may have had its second try when all was well again.
+            let well = proxy.upstream.records().len() > 40;
+            let expected: &[u16] = if well { &[200] } else { &[429, 502] };
+            assert!(expected.contains(&answer.status.as_u16()), "{shown}: {}", answer.text());
             assert_ne!(answer.header("x-kmi-error"), "no_usable_key", "{shown}");
         }
         let before = proxy.upstream.requests_per_key();

@@ -1,11 +1,13 @@
 //! System tests: a module per promise.
 
+mod accounts;
 mod failover;
 mod gate;
 mod hostile;
 mod key_changes;
 mod leaks;
 mod modes;
+mod quota;
 mod reload;
 mod rotation;
 mod stopping;

@@ -1,4 +1,4 @@
-//! `kmi trace …`.
+//! `kmi trace …` and `kmi verify`: what was recorded.
 
 use std::path::PathBuf;
 
@@ -13,6 +13,17 @@ Examples:
   kmi trace --json | jq .key                     the same as JSON lines
   kmi trace --key work --outcome rate_limited    only what you look for
   kmi trace export -o trace.jsonl                everything, byte for byte";
+
+pub(super) const VERIFY_HELP: &str = "\
+Every turn is replayed: who was usable, whose turn it was, who served. FILE is a file that
+`kmi trace export` wrote; without it the ledger of this home is checked.
+
+Examples:
+  kmi verify
+  kmi verify --window 1000
+  kmi verify trace.jsonl --head 3f6c…
+
+Exit codes: 0 fair, 1 violated, incomplete or broken chain, 3 not enough data.";
 
 /// `kmi trace` and `--trace`.
 #[derive(Debug, Default, Args)]
@@ -57,7 +68,7 @@ pub(crate) struct ExportArgs {
     /// Only lines from this time on
     #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     pub(crate) since: Option<Moment>,
-    /// Only lines before this time
+    /// Only lines up to this time
     #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     pub(crate) until: Option<Moment>,
     #[command(flatten)]
@@ -75,6 +86,23 @@ pub(crate) enum ExportFormat {
     Jsonl,
     /// A table for spreadsheets; its cells are inert there.
     Csv,
+}
+
+/// `kmi verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// An exported trace [default: the ledger of this home]
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Judge the last N turns as well
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) window: Option<u64>,
+    /// The head of the chain as it was noted earlier; it must still be in the trace
+    #[arg(long, value_name = "HASH")]
+    pub(crate) head: Option<String>,
+    /// Exit with 0 when there are too few turns to judge
+    #[arg(long)]
+    pub(crate) allow_insufficient: bool,
 }
 
 fn outcome_parser() -> impl clap::builder::TypedValueParser<Value = Outcome> {

@@ -41,6 +41,12 @@ pub(super) fn read(path: &Path, warnings: &mut Vec<Problem>) -> Result<Vec<Varia
     Ok(variables)
 }
 
+/// One variable of a `.env` file, for `api_key_env`.
+pub(crate) fn value(path: &Path, name: &str) -> Option<Zeroizing<String>> {
+    let variables = read(path, &mut Vec::new()).ok()?;
+    variables.into_iter().rfind(|variable| variable.name == name)?.value
+}
+
 fn content(path: &Path) -> Result<Option<(Zeroizing<String>, u32)>, ConfigError> {
     let broken = |why: &str| {
         ConfigError::from(
@@ -106,7 +112,7 @@ fn odd(
 ) {
     if earlier.iter().any(|variable| variable.name == name) {
         warnings.push(
-            Problem::new(format!("{name} is set twice; the last one counts"))
+            Problem::new("set twice; the last one counts")
                 .at(origin)
                 .hint("remove one of the lines"),
         );
@@ -115,7 +121,7 @@ fn odd(
     let value = written.split_once('=').map_or("", |(_, value)| value.trim_start());
     if value.contains('$') && !value.starts_with('\'') {
         warnings.push(
-            Problem::new(format!("the $ in {name} starts the name of another variable"))
+            Problem::new("the $ in the value starts the name of another variable")
                 .at(origin)
                 .hint("put the value in 'single quotes' when the $ is part of it"),
         );
@@ -168,7 +174,12 @@ mod tests {
             "\u{feff}# comment\r\nKMI_A=1\r\n\r\nexport KMI_B = \"two words\"\nKMI_C='$x'\nKMI_D=4";
         let (variables, warnings) = parsed(text);
         let text: Vec<_> = variables.iter().map(|(n, v, o)| format!("{n} {v} {o}")).collect();
-        insta::assert_snapshot!(text.join("\n"), @"");
+        insta::assert_snapshot!(text.join("\n"), @"
+        KMI_A 1 .env:2 KMI_A
+        KMI_B two words .env:4 KMI_B
+        KMI_C $x .env:5 KMI_C
+        KMI_D 4 .env:6 KMI_D
+        ");
         assert!(warnings.is_empty(), "{warnings:?}");
     }
 
@@ -186,7 +197,10 @@ mod tests {
     fn twice_and_dollar_are_odd() {
         let (variables, warnings) = parsed("KMI_A=1\nKMI_A=2\nKMI_B=a$b\n");
         assert_eq!(variables[0].1, "2");
-        insta::assert_snapshot!(warnings.join("\n"), @"");
+        insta::assert_snapshot!(warnings.join("\n"), @"
+        .env:2 KMI_A: set twice; the last one counts
+        .env:3 KMI_B: the $ in the value starts the name of another variable
+        ");
     }
 
     #[test]

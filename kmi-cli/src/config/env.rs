@@ -7,11 +7,10 @@ use std::{
     path::PathBuf,
 };
 
-use kmi_core::key::ApiKey;
+use kmi_proxy::keys::EnvKey;
 use zeroize::Zeroizing;
 
 use super::{
-    EnvKey,
     layers::{DEFAULT_UPSTREAM, Origin, Written},
     problem::Problem,
     schema::{self, KEYS, UPSTREAM_KEYS},
@@ -29,6 +28,7 @@ const ALIASES: &[(&str, &str)] = &[("KMI_AUTHS_DIR", "keys.dir")];
 const BASE_URL_ALIAS: &str = "KMI_UPSTREAM_BASE_URL";
 
 /// The variables of the process as they were at the start; the only place that reads them.
+#[derive(Clone)]
 pub(crate) struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {
@@ -50,6 +50,14 @@ impl Environment {
     /// A variable that is set and not empty, as a path.
     pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         self.os(name).map(PathBuf::from)
+    }
+
+    /// The names of variables that hold keys.
+    pub(crate) fn key_variables(&self) -> impl Iterator<Item = &OsStr> {
+        let holds_key = |name: &&OsString| {
+            name.as_encoded_bytes().starts_with(KEY_PREFIX.trim_end_matches('_').as_bytes())
+        };
+        self.0.keys().filter(holds_key).map(OsString::as_os_str)
     }
 
     /// The variables that kmi may be meant by.
@@ -111,8 +119,13 @@ pub(super) fn settings_and_keys(
             continue;
         }
         if let Some(label) = name.strip_prefix(KEY_PREFIX).filter(|label| !label.is_empty()) {
-            let origin = origin.to_string();
-            keys.push(EnvKey { name: label.to_owned(), key: ApiKey::parse(value.trim()), origin });
+            let (origin, line) = match &origin {
+                Origin::DotEnv { path, line, .. } => {
+                    (path.display().to_string(), u32::try_from(*line).ok())
+                }
+                other => (other.to_string(), None),
+            };
+            keys.push(EnvKey { name: label.to_owned(), value, origin: origin.into(), line });
         } else if let Some(key) = setting(&name, upstreams) {
             let value = Scalar::Raw(value.trim().to_owned());
             settings.push(Written { key, value, origin });
@@ -174,9 +187,15 @@ fn unknown(name: &str, upstreams: &[String]) -> Problem {
             .iter()
             .map(move |key| variable_of(&format!("upstream.{upstream}.{}", key.name)))
     });
-    let others = ["KMI_HOME".to_owned(), format!("{KEY_PREFIX}<NAME>")];
-    let names = KEYS.iter().map(|key| variable_of(key.name)).chain(of_upstreams).chain(others);
-    let problem = Problem::new(format!("{name} is not a setting of kmi and is not used"));
+    let names = KEYS
+        .iter()
+        .map(|key| variable_of(key.name))
+        .chain(of_upstreams)
+        .chain(["KMI_HOME".to_owned()]);
+    let problem = Problem::new("this is no setting of kmi and is not used");
+    if name == KEY_PREFIX.trim_end_matches('_') {
+        return problem.hint(format!("name the key: {KEY_PREFIX}<NAME>=…"));
+    }
     match schema::nearest(name, names) {
         Some(near) => problem.hint(format!("did you mean `{near}`?")),
         None => problem.hint("`kmi config show` lists every key; dots become underscores"),
@@ -236,10 +255,13 @@ mod tests {
         assert_eq!(settings.len(), 1);
         assert_eq!(settings[0].key, "rotation.mode");
         assert_eq!(keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["BAD", "WORK"]);
-        assert!(keys[0].key.is_err() && keys[1].key.is_ok());
+        assert_eq!(keys[1].value.as_str(), "sk-work-12345678");
         assert!(!format!("{keys:?}").contains("work-12345678"));
         let warnings: Vec<_> = warnings.iter().map(|w| format!("{w} | {}", w.remedy())).collect();
-        insta::assert_snapshot!(warnings.join("\n"), @"");
+        insta::assert_snapshot!(warnings.join("\n"), @"
+        environment KMI_API_KEY: this is no setting of kmi and is not used | name the key: KMI_API_KEY_<NAME>=…
+        environment KMI_PROXY_LISTN: this is no setting of kmi and is not used | did you mean `KMI_PROXY_LISTEN`?
+        ");
         assert_eq!(format!("{environment:?}"), "Environment(8 variables)");
     }
 }

@@ -3,7 +3,7 @@
 mod json;
 mod toml;
 
-use std::{fs, io::Read as _, ops::Range, path::Path};
+use std::{fs, io::Read as _, path::Path};
 
 use super::{
     dotenv::MAX_BYTES,
@@ -44,6 +44,8 @@ pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Result<Vec<Writt
     let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let (entries, errors) = if json { json::parse(text) } else { toml::parse(text) };
     let place = |at| Origin::File { path: path.to_owned(), line: line_at(text, at) };
+    // What follows a slip would be full of false alarms.
+    let readable = errors.is_empty();
     for error in errors {
         problems.push(
             Problem::new(error.message)
@@ -52,7 +54,9 @@ pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Result<Vec<Writt
         );
     }
     let mut settings = Vec::new();
-    collect("", entries, &place, &mut settings, problems);
+    if readable {
+        collect("", entries, &place, &mut settings, problems);
+    }
     Ok(settings)
 }
 
@@ -92,6 +96,13 @@ fn collect(
         let origin = place(entry.at);
         match entry.value {
             Node::Table(entries) if schema::is_section(&key) => {
+                if entries.is_empty() && schema::needs_keys(&key) {
+                    problems.push(
+                        Problem::new(format!("[{key}] has no base_url"))
+                            .at(&origin)
+                            .hint("write base_url = \"https://…\" below it, or remove it"),
+                    );
+                }
                 collect(&key, entries, place, settings, problems);
             }
             Node::Value(_) if schema::is_section(&key) => {
@@ -101,25 +112,22 @@ fn collect(
                         .hint(format!("write [{key}] and its keys below it")),
                 );
             }
-            value if schema::find(&key).is_some() => {
+            value if schema::exists(&key) => {
                 let value = match value {
                     Node::Value(value) => value,
                     Node::Table(_) => Scalar::Other("a table"),
                 };
                 settings.push(Written { key, value, origin });
             }
-            Node::Table(_) | Node::Value(_) => problems.push(schema::unknown(&key).at(&origin)),
+            Node::Table(_) => problems.push(schema::unknown_section(&key).at(&origin)),
+            Node::Value(_) => problems.push(schema::unknown(&key).at(&origin)),
         }
     }
 }
 
 fn line_at(text: &str, at: usize) -> usize {
     let before = text.as_bytes().get(..at).unwrap_or(text.as_bytes());
-    before.iter().filter(|byte| **byte == b'\n').count() + 1
-}
-
-fn start(span: Option<Range<usize>>) -> usize {
-    span.map_or(0, |span| span.start)
+    before.split(|byte| *byte == b'\n').count()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use super::{
-    schema::{self, Found},
+    schema,
     value::{Scalar, Setting as _},
 };
 
@@ -75,7 +75,7 @@ pub(super) struct Written {
 pub(super) fn upstream_names<'a>(written: impl IntoIterator<Item = &'a Written>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for setting in written {
-        if let Some(Found::Upstream(name, _)) = schema::find(&setting.key)
+        if let Some(name) = schema::upstream_of(&setting.key)
             && !names.iter().any(|known| known == name)
         {
             names.push(name.to_owned());

@@ -12,6 +12,10 @@ use super::{
     url,
 };
 
+/// CONTRACT section 5: every block ends by itself within this time, unless the provider names a
+/// later one.
+const MAX_COOLDOWN: Duration = Duration::from_hours(1);
+
 /// A setting for people: what `kmi config show` prints.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Row {
@@ -30,10 +34,11 @@ pub(super) fn resolve(layers: &Layers, problems: &mut Vec<Problem>) -> (Root, Ve
         if let Some(written) = layers.get(key.name)
             && let Err(wrong) = (key.write)(&mut root, &written.value)
         {
-            problems.push(Problem::new(format!("`{}`: {wrong}", key.name)).at(&written.origin));
+            let example = (key.show)(&Root::default());
+            problems.push(wrong_value(key.name, &wrong, &example).at(&written.origin));
         }
     }
-    check_root(&mut root, layers, problems);
+    check_root(&root, layers, problems);
     let upstreams: Vec<UpstreamRoot> = layers
         .upstreams
         .iter()
@@ -63,8 +68,9 @@ fn upstream(
         if let Some(written) = layers.get(&full(key.name))
             && let Err(wrong) = (key.write)(&mut root, &written.value)
         {
-            let key = full(key.name);
-            problems.push(Problem::new(format!("`{key}`: {wrong}")).at(&written.origin));
+            let settings = UpstreamSettings::default();
+            let example = (key.show)(&UpstreamRoot { settings, default: true });
+            problems.push(wrong_value(&full(key.name), &wrong, &example).at(&written.origin));
         }
     }
     // `default = false` on the only upstream, or `true` on two: what counts was decided above.
@@ -81,7 +87,12 @@ fn upstream(
     root
 }
 
-fn check_root(root: &mut Root, layers: &Layers, problems: &mut Vec<Problem>) {
+fn wrong_value(key: &str, wrong: &str, example: &Value) -> Problem {
+    let problem = Problem::new(format!("`{key}`: {wrong}"));
+    if example.is_null() { problem } else { problem.hint(format!("for example {key} = {example}")) }
+}
+
+fn check_root(root: &Root, layers: &Layers, problems: &mut Vec<Problem>) {
     let mut wrong = |key: &str, message: &str, hint: &str| {
         let origin = layers.origin(key);
         problems.push(Problem::new(format!("`{key}` {message}")).at(&origin).hint(hint));
@@ -104,8 +115,15 @@ fn check_root(root: &mut Root, layers: &Layers, problems: &mut Vec<Problem>) {
     if proxy.max_connections == 0 {
         wrong("proxy.max_connections", "must be at least 1", "the default is 1024");
     }
-    if root.settings.rotation.max_attempts == 0 {
-        wrong("rotation.max_attempts", "must be at least 1", "1 means no second attempt");
+    if root.settings.health.max_cooldown > MAX_COOLDOWN {
+        wrong(
+            "health.max_cooldown",
+            "must be at most 1h",
+            "only a reset time that the provider names may block a key for longer",
+        );
+    }
+    if root.settings.health.slow_factor <= 1.0 {
+        wrong("health.slow_factor", "must be more than 1", "the default is 4.0");
     }
     if root.settings.trace.retention == 0 {
         wrong("trace.retention", "must be more than 0", "the default is \"1GiB\"");
@@ -141,19 +159,6 @@ fn check_upstream(settings: &mut UpstreamSettings, layers: &Layers, problems: &m
                 Problem::new(format!("`{key}` ends in /v1"))
                     .at(&layers.origin(&key))
                     .hint("write it without /v1, which requests bring along"),
-            );
-        }
-    }
-    for (field, timeout) in [
-        ("connect_timeout", settings.connect_timeout),
-        ("first_byte_timeout", settings.first_byte_timeout),
-        ("idle_timeout", settings.idle_timeout),
-    ] {
-        if timeout == Duration::ZERO {
-            problems.push(
-                Problem::new(format!("`{}` must be more than 0", full(field)))
-                    .at(&layers.origin(&full(field)))
-                    .hint("leave it out for the default"),
             );
         }
     }

@@ -8,8 +8,9 @@ use kmi_proxy::settings::{Settings, UpstreamSettings};
 use serde_json::Value;
 
 use super::{
+    layers::BUILT_IN_UPSTREAM,
     problem::Problem,
-    value::{Scalar, Setting, Size},
+    value::{Count, Positive, Ratio, Scalar, Setting, Size},
 };
 use crate::client_env::ClientSettings;
 
@@ -74,18 +75,41 @@ pub(super) const KEYS: &[Key<Root>] = &[
     key!("rotation.mode", settings.rotation.mode),
     key!("rotation.policy", settings.rotation.policy),
     key!("rotation.failover", settings.rotation.failover),
-    key!("rotation.max_attempts", settings.rotation.max_attempts),
+    key!(Count, "rotation.max_attempts", settings.rotation.max_attempts),
     key!("rotation.retry_unsafe", settings.rotation.retry_unsafe),
     key!("rotation.on_exhausted", settings.rotation.on_exhausted),
     key!("rotation.max_wait", settings.rotation.max_wait),
+    key!(Positive, "health.rate_limit_cooldown", settings.health.rate_limit_cooldown),
+    key!(Positive, "health.concurrency_cooldown", settings.health.concurrency_cooldown),
+    key!(Positive, "health.membership_cooldown", settings.health.membership_cooldown),
+    key!(Positive, "health.quota_cooldown", settings.health.quota_cooldown),
+    key!(Positive, "health.balance_cooldown", settings.health.balance_cooldown),
+    key!(Positive, "health.model_cooldown", settings.health.model_cooldown),
+    key!(Positive, "health.failing_cooldown", settings.health.failing_cooldown),
+    key!(Positive, "health.max_cooldown", settings.health.max_cooldown),
+    key!(Count, "health.failure_run", settings.health.failure_run),
+    key!(Ratio, "health.failure_rate", settings.health.failure_rate),
+    key!(Positive, "health.failure_window", settings.health.failure_window),
+    key!(Count, "health.failure_sample", settings.health.failure_sample),
+    key!(Positive, "health.probe_timeout", settings.health.probe_timeout),
+    key!(Ratio, "health.quota_low", settings.health.quota_low),
+    key!(Positive, "health.quota_poll", settings.health.quota_poll),
+    key!(Positive, "health.quota_timeout", settings.health.quota_timeout),
+    key!("health.slow_factor", settings.health.slow_factor),
+    key!(Count, "health.outage_run", settings.health.outage_run),
+    key!(Positive, "health.outage_backoff", settings.health.outage_backoff),
+    key!(Positive, "health.outage_max_backoff", settings.health.outage_max_backoff),
+    key!(Ratio, "health.retry_budget", settings.health.retry_budget),
+    key!("health.retry_floor", settings.health.retry_floor),
     key!(Size, "trace.retention", settings.trace.retention),
     key!("trace.required", settings.trace.required),
     key!("client.model", client.model),
-    // Shown without its password, unlike any other key.
+    // Unlike the others it may hold a password, which neither errors nor `config show` may repeat.
     Key {
         name: "fleet.url",
         write: |root, written| {
-            root.settings.fleet.url = Setting::try_read(written)?;
+            root.settings.fleet.url = Setting::read(written)
+                .ok_or("expected a URL such as \"redis://127.0.0.1:6379\"")?;
             Ok(())
         },
         show: |root| root.settings.fleet.shown_url().show(),
@@ -98,32 +122,22 @@ pub(super) const UPSTREAM_KEYS: &[Key<UpstreamRoot>] = &[
     key!("anthropic_base_url", settings.anthropic_base_url),
     key!("kind", settings.kind),
     key!("ca_file", settings.ca_file),
-    key!("connect_timeout", settings.connect_timeout),
-    key!("first_byte_timeout", settings.first_byte_timeout),
-    key!("idle_timeout", settings.idle_timeout),
+    key!(Positive, "connect_timeout", settings.connect_timeout),
+    key!(Positive, "first_byte_timeout", settings.first_byte_timeout),
+    key!(Positive, "idle_timeout", settings.idle_timeout),
     key!("default", default),
 ];
 
-/// Tables that a file may have even though no key of them exists (yet).
-const EMPTY_SECTIONS: &[&str] = &["health"];
-
-/// A key that exists.
-#[derive(Clone, Copy)]
-pub(super) enum Found<'a> {
-    /// One outside `upstream`.
-    Root(&'static Key<Root>),
-    /// One of the upstream of this name.
-    Upstream(&'a str, &'static Key<UpstreamRoot>),
+/// Whether a key of this full name exists, as `upstream.kimi.kind`.
+pub(super) fn exists(name: &str) -> bool {
+    KEYS.iter().any(|key| key.name == name) || upstream_of(name).is_some()
 }
 
-/// Looks a full name up, as `upstream.kimi.kind`.
-pub(super) fn find(name: &str) -> Option<Found<'_>> {
-    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
-        return Some(Found::Root(key));
-    }
+/// The name of the upstream that a key belongs to, if it belongs to one.
+pub(super) fn upstream_of(name: &str) -> Option<&str> {
     let (upstream, field) = name.strip_prefix("upstream.")?.split_once('.')?;
-    let key = UPSTREAM_KEYS.iter().find(|key| key.name == field)?;
-    is_upstream_name(upstream).then_some(Found::Upstream(upstream, key))
+    let known = UPSTREAM_KEYS.iter().any(|key| key.name == field);
+    (known && is_upstream_name(upstream)).then_some(upstream)
 }
 
 /// Whether a table of this name may stand in a file.
@@ -131,7 +145,7 @@ pub(super) fn is_section(name: &str) -> bool {
     let upstream = name.strip_prefix("upstream.").is_some_and(is_upstream_name);
     let of_keys =
         |key: &Key<Root>| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
-    name == "upstream" || upstream || EMPTY_SECTIONS.contains(&name) || KEYS.iter().any(of_keys)
+    name == "upstream" || upstream || KEYS.iter().any(of_keys)
 }
 
 /// Whether an upstream can have this name: it stands in URLs, in names of variables and in keys.
@@ -159,6 +173,27 @@ pub(super) fn unknown(name: &str) -> Problem {
     }
 }
 
+/// The problem of a table that does not exist.
+pub(super) fn unknown_section(name: &str) -> Problem {
+    if let Some(upstream) = name.strip_prefix("upstream.").filter(|rest| !rest.contains('.')) {
+        return Problem::new(format!("`{upstream}` cannot be the name of an upstream"))
+            .hint("use letters, digits, `-` and `_`, as in [upstream.kimi]");
+    }
+    let of_keys = KEYS.iter().filter_map(|key| key.name.split_once('.'));
+    let names = of_keys.map(|(section, _)| section.to_owned()).chain(["upstream.kimi".to_owned()]);
+    match nearest(name, names) {
+        Some(near) => {
+            Problem::new(format!("unknown table [{name}]")).hint(format!("did you mean [{near}]?"))
+        }
+        None => unknown(name),
+    }
+}
+
+/// Whether a table says nothing without keys: an upstream that is not built in.
+pub(super) fn needs_keys(section: &str) -> bool {
+    section.strip_prefix("upstream.").is_some_and(|name| name != BUILT_IN_UPSTREAM)
+}
+
 /// The name that is most like the given one, if any is much like it.
 pub(super) fn nearest(name: &str, names: impl Iterator<Item = String>) -> Option<String> {
     const ALIKE: f64 = 0.7;
@@ -175,10 +210,11 @@ mod tests {
 
     #[test]
     fn keys_are_found_by_their_full_name() {
-        assert!(matches!(find("proxy.listen"), Some(Found::Root(_))));
-        assert!(matches!(find("upstream.my-host.kind"), Some(Found::Upstream("my-host", _))));
+        assert!(exists("proxy.listen") && exists("upstream.my-host.kind"));
+        assert_eq!(upstream_of("upstream.my-host.kind"), Some("my-host"));
+        assert_eq!(upstream_of("proxy.listen"), None);
         for name in ["", "proxy", "upstream.kimi", "upstream..kind", "upstream.a b.kind", "kind"] {
-            assert!(find(name).is_none(), "{name}");
+            assert!(!exists(name), "{name}");
         }
         assert!(is_section("proxy") && is_section("upstream.kimi") && is_section("health"));
         assert!(!is_section("prox") && !is_section("proxy.listen") && !is_section(""));

@@ -63,6 +63,22 @@ pub(crate) trait Setting: Sized {
     }
 }
 
+/// Makes a form of writing interchangeable with the type of the field that is written so.
+macro_rules! wraps {
+    ($form:ident, $field:ty) => {
+        impl From<$field> for $form {
+            fn from(value: $field) -> Self {
+                Self(value)
+            }
+        }
+        impl From<$form> for $field {
+            fn from(form: $form) -> Self {
+                form.0
+            }
+        }
+    };
+}
+
 impl Setting for bool {
     fn expected() -> String {
         "true or false".into()
@@ -195,7 +211,7 @@ impl Setting for Duration {
             _ => None,
         }
         // Longer than this no timer may run, and adding it to a clock must not overflow.
-        .filter(|duration| *duration <= Self::from_secs(366 * 86_400))
+        .filter(|duration| *duration <= Self::from_hours(366 * 24))
     }
     fn show(&self) -> Value {
         let (seconds, millis) = (self.as_secs(), self.subsec_millis());
@@ -210,6 +226,54 @@ impl Setting for Duration {
         .into()
     }
 }
+
+/// A [`Duration`] that is more than nothing: with none at all, waiting would be spinning.
+pub(crate) struct Positive(Duration);
+
+impl Setting for Positive {
+    fn expected() -> String {
+        format!("{}, more than 0", Duration::expected())
+    }
+    fn read(written: &Scalar) -> Option<Self> {
+        Duration::read(written).filter(|duration| !duration.is_zero()).map(Self)
+    }
+    fn show(&self) -> Value {
+        self.0.show()
+    }
+}
+wraps!(Positive, Duration);
+
+/// At least one.
+pub(crate) struct Count(u32);
+
+impl Setting for Count {
+    fn expected() -> String {
+        "a whole number from 1".into()
+    }
+    fn read(written: &Scalar) -> Option<Self> {
+        u32::read(written).filter(|count| *count > 0).map(Self)
+    }
+    fn show(&self) -> Value {
+        self.0.show()
+    }
+}
+wraps!(Count, u32);
+
+/// A part of a whole.
+pub(crate) struct Ratio(f64);
+
+impl Setting for Ratio {
+    fn expected() -> String {
+        "a number from 0 to 1".into()
+    }
+    fn read(written: &Scalar) -> Option<Self> {
+        f64::read(written).filter(|ratio| (0.0..=1.0).contains(ratio)).map(Self)
+    }
+    fn show(&self) -> Value {
+        self.0.show()
+    }
+}
+wraps!(Ratio, f64);
 
 /// Bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,7 +306,7 @@ impl Setting for Size {
         number.checked_mul(factor).map(Self)
     }
     fn show(&self) -> Value {
-        let fits = |(_, factor): &&(&str, u64)| self.0 > 0 && self.0 % factor == 0;
+        let fits = |(_, factor): &&(&str, u64)| self.0 > 0 && self.0.is_multiple_of(*factor);
         match SIZE_UNITS.iter().find(fits) {
             Some((name, factor)) => format!("{}{name}", self.0 / factor),
             None => format!("{}B", self.0),
@@ -251,17 +315,7 @@ impl Setting for Size {
     }
 }
 
-impl From<u64> for Size {
-    fn from(bytes: u64) -> Self {
-        Self(bytes)
-    }
-}
-
-impl From<Size> for u64 {
-    fn from(size: Size) -> Self {
-        size.0
-    }
-}
+wraps!(Size, u64);
 
 /// `30s` is 30 and `s`; blanks between them are allowed.
 fn split_unit(text: &str) -> Option<(u64, &str)> {
@@ -300,88 +354,4 @@ words!(UpstreamKind {
 });
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn raw<T: Setting>(text: &str) -> Option<T> {
-        T::read(&Scalar::Raw(text.into()))
-    }
-
-    #[test]
-    fn durations_read_and_show() {
-        for (text, millis, shown) in [
-            ("500ms", 500, "500ms"),
-            ("30s", 30_000, "30s"),
-            ("280 s", 280_000, "280s"),
-            ("10m", 600_000, "10m"),
-            ("60s", 60_000, "1m"),
-            ("1h", 3_600_000, "1h"),
-            ("1500ms", 1500, "1500ms"),
-            ("0s", 0, "0s"),
-            ("2d", 172_800_000, "48h"),
-        ] {
-            let duration: Duration = raw(text).unwrap();
-            assert_eq!(duration, Duration::from_millis(millis), "{text}");
-            assert_eq!(duration.show(), shown, "{text}");
-        }
-        for text in ["", "30", "s", "-1s", "1.5s", "1y", "99999999999999999999s", "9999999d"] {
-            assert_eq!(raw::<Duration>(text), None, "{text}");
-        }
-        assert_eq!(Duration::read(&Scalar::Integer(30)), None, "a unit is needed");
-    }
-
-    #[test]
-    fn sizes_read_and_show() {
-        for (text, bytes, shown) in [
-            ("1GiB", 1 << 30, "1GiB"),
-            ("1024 MiB", 1 << 30, "1GiB"),
-            ("5mb", 5_000_000, "5MB"),
-            ("1000kB", 1_000_000, "1MB"),
-            ("77", 77, "77B"),
-            ("0", 0, "0B"),
-        ] {
-            let size: Size = raw(text).unwrap();
-            assert_eq!(size.0, bytes, "{text}");
-            assert_eq!(size.show(), shown, "{text}");
-        }
-        assert_eq!(Size::read(&Scalar::Integer(4096)), Some(Size(4096)));
-        for text in ["", "GiB", "1XB", "-1B", "99999999999GiB"] {
-            assert_eq!(raw::<Size>(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn files_are_typed_and_variables_are_not() {
-        assert_eq!(bool::read(&Scalar::Bool(true)), Some(true));
-        assert_eq!(bool::read(&Scalar::Text("true".into())), None);
-        assert_eq!(raw::<bool>("off"), Some(false));
-        assert_eq!(u32::read(&Scalar::Integer(3)), Some(3));
-        assert_eq!(u32::read(&Scalar::Integer(-3)), None);
-        assert_eq!(u32::read(&Scalar::Text("3".into())), None);
-        assert_eq!(raw::<u32>("3"), Some(3));
-        assert_eq!(f64::read(&Scalar::Integer(1)), Some(1.0));
-        assert_eq!(raw::<f64>("NaN"), None);
-        assert_eq!(
-            u32::try_read(&Scalar::Text("3".into())).unwrap_err(),
-            "expected a whole number, found \"3\""
-        );
-        assert_eq!(raw::<Option<String>>(""), Some(None));
-        assert_eq!(raw::<String>(""), None);
-        assert_eq!(raw::<String>("a\u{1b}"), None);
-    }
-
-    #[test]
-    fn addresses_and_words() {
-        assert_eq!(raw::<SocketAddr>("localhost:0"), Some(([127, 0, 0, 1], 0).into()));
-        assert_eq!(raw::<SocketAddr>("[::1]:80").map(|a| a.to_string()), Some("[::1]:80".into()));
-        assert_eq!(raw::<SocketAddr>("54123"), None);
-        assert_eq!(raw::<UpstreamKind>("openai"), Some(UpstreamKind::OpenAi));
-        assert_eq!(
-            Mode::try_read(&Scalar::Raw("atuo".into())).unwrap_err(),
-            "expected \"manual\" or \"auto\", found `atuo`"
-        );
-        for kind in [UpstreamKind::KimiCode, UpstreamKind::OpenPlatform, UpstreamKind::OpenAi] {
-            assert_eq!(kind.show(), serde_json::to_value(kind).unwrap());
-        }
-    }
-}
+mod tests;

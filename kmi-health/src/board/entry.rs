@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kmi_core::{
     inventory::Key,
     outcome::{Fault, Outcome},
-    snapshot::{KeyRow, QuotaRow},
+    snapshot::KeyRow,
     state::{KeyState, Reason},
     trace::HealthChange,
 };
@@ -14,12 +14,18 @@ use kmi_core::{
 use super::account::Account;
 use crate::{
     Policy,
+    account::AccountId,
     breaker::{Breaker, State},
     latency::Latency,
+    limits::Usage,
+    quota::Quota,
 };
 
 /// Models that a key is remembered to lack; the names come from requests, so they are bounded.
 const MAX_MODELS: usize = 16;
+
+/// A key's speed is compared with that of its peers at every so many requests.
+const COMPARE_EVERY: u64 = 32;
 
 /// One key.
 #[derive(Debug)]
@@ -28,8 +34,16 @@ pub(super) struct Entry {
     /// Its account's number.
     pub(super) account: usize,
     /// Switched off: by its file, or by the user since.
-    pub(super) switched_off: bool,
+    switched_off: bool,
     pub(super) breaker: Breaker,
+    /// What it uses of the limits that the user set.
+    pub(super) usage: Usage,
+    /// Its account's id, once the provider has named it.
+    pub(super) learnt: Option<AccountId>,
+    /// When it last answered well.
+    pub(super) last_ok: Option<Timestamp>,
+    /// Whether its answers come much slower than those of its peers.
+    pub(super) slow: bool,
     pub(super) meter: Meter,
     /// The health that was last reported.
     pub(super) shown: Health,
@@ -41,9 +55,8 @@ pub(super) struct Entry {
 pub(super) struct Meter {
     requests: u64,
     errors: u64,
-    pub(super) in_flight: u64,
     last_used: Option<Timestamp>,
-    latency: Latency,
+    pub(super) latency: Latency,
 }
 
 /// What is said of a key: state, reason and end.
@@ -57,16 +70,19 @@ pub(super) struct Health {
 impl Meter {
     pub(super) fn begin(&mut self, now: Timestamp) {
         self.requests += 1;
-        self.in_flight += 1;
         self.last_used = Some(now);
     }
 
     pub(super) fn end(&mut self, outcome: Outcome, latency: Duration) {
-        self.in_flight = self.in_flight.saturating_sub(1);
         self.errors += u64::from(matches!(outcome.fault(), Some(Fault::Key | Fault::Upstream)));
         if outcome == Outcome::Ok {
             self.latency.record(latency);
         }
+    }
+
+    /// Whether it is time to compare this key's speed with that of its peers.
+    pub(super) fn is_due(&self) -> bool {
+        self.requests.is_multiple_of(COMPARE_EVERY)
     }
 }
 
@@ -74,9 +90,13 @@ impl Entry {
     pub(super) fn new(key: Arc<Key>, account: usize) -> Self {
         Self {
             switched_off: key.disabled,
+            usage: Usage::new(key.limits),
             key,
             account,
             breaker: Breaker::default(),
+            learnt: None,
+            last_ok: None,
+            slow: false,
             meter: Meter::default(),
             shown: Health::HEALTHY,
             lacking: Vec::new(),
@@ -90,6 +110,11 @@ impl Entry {
             self.switched_off = old.switched_off;
         }
         self.breaker = old.breaker.clone();
+        self.usage = old.usage.clone();
+        self.usage.set_limits(self.key.limits);
+        self.learnt.clone_from(&old.learnt);
+        self.last_ok = old.last_ok;
+        self.slow = old.slow;
         self.meter = old.meter.clone();
         self.lacking.clone_from(&old.lacking);
         self.shown = old.shown;
@@ -97,6 +122,19 @@ impl Entry {
 
     pub(super) fn is_off(&self) -> bool {
         self.switched_off
+    }
+
+    pub(super) fn switch(&mut self, off: bool) {
+        self.switched_off = off;
+    }
+
+    pub(super) fn admits(&self, now: Timestamp) -> bool {
+        !self.is_off() && self.breaker.admits() && self.usage.admits(now)
+    }
+
+    /// Whether it lacks any model, as far as is known.
+    pub(super) fn lacks_models(&self) -> bool {
+        !self.lacking.is_empty()
     }
 
     pub(super) fn lacks(&self, model: &str) -> bool {
@@ -125,9 +163,9 @@ impl Entry {
         self.lacking.retain(|(_, until)| *until > now);
     }
 
-    pub(super) fn next_change(&self, policy: &Policy) -> Option<Timestamp> {
+    pub(super) fn next_change(&self, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
         let models = self.lacking.iter().map(|(_, until)| *until);
-        models.chain(self.breaker.next_change(policy)).min()
+        models.chain(self.breaker.next_change(policy)).chain(self.usage.frees_at(now)).min()
     }
 
     /// The trace's record of a new health.
@@ -144,13 +182,13 @@ impl Entry {
         }
     }
 
-    pub(super) fn row(&self, health: Health, account: Option<&str>) -> KeyRow {
+    pub(super) fn row(&self, health: Health, account: &Account) -> KeyRow {
         KeyRow {
             key: self.key.id.to_string(),
             label: self.key.label.to_string(),
             masked: self.key.secret.masked(),
             upstream: self.key.upstream.to_string(),
-            account: account.map(str::to_owned),
+            account: account.name(self.learnt.as_ref()),
             priority: self.key.priority,
             weight: self.key.weight,
             state: health.state,
@@ -159,9 +197,9 @@ impl Entry {
             last_used: self.meter.last_used,
             requests: self.meter.requests,
             errors: self.meter.errors,
-            in_flight: self.meter.in_flight,
+            in_flight: self.usage.in_flight(),
             latency_ms: self.meter.latency.row(),
-            quota: QuotaRow::default(),
+            quota: account.quota.as_ref().map(Quota::row).unwrap_or_default(),
         }
     }
 }
@@ -169,8 +207,8 @@ impl Entry {
 impl Health {
     pub(super) const HEALTHY: Self = Self { state: KeyState::Healthy, reason: None, until: None };
 
-    /// The worst of what is known: off, blocked for longest, half-open, lacking a model.
-    pub(super) fn of(entry: &Entry, account: &Account) -> Self {
+    /// The worst of what is known: off, blocked for longest, half-open, then what is merely off.
+    pub(super) fn of(entry: &Entry, account: &Account, policy: &Policy) -> Self {
         if entry.is_off() {
             return Self { state: KeyState::Disabled, ..Self::HEALTHY };
         }
@@ -186,8 +224,15 @@ impl Health {
             State::HalfOpen { reason, .. } => Some(reason),
             _ => None,
         });
-        let lacking = (!entry.lacking.is_empty()).then_some(Reason::ModelNotAllowed);
-        match probed.or(lacking) {
+        let remaining = account.quota.as_ref().and_then(Quota::remaining_ratio);
+        let warnings = [
+            (!entry.lacking.is_empty(), Reason::ModelNotAllowed),
+            (remaining.is_some_and(|left| left < policy.quota_low), Reason::QuotaLow),
+            (entry.slow, Reason::Slow),
+            (account.quota_unknown, Reason::QuotaUnknown),
+        ];
+        let warning = || warnings.iter().find(|(holds, _)| *holds).map(|(_, reason)| *reason);
+        match probed.or_else(warning) {
             Some(reason) => Self { state: KeyState::Warn, reason: Some(reason), until: None },
             None => Self::HEALTHY,
         }

@@ -1,17 +1,23 @@
 //! Why no key is usable, for the three answers of CONTRACT section 4.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use kmi_core::{eligible::KeySet, state::Reason};
 
 use super::{Board, entry::Entry};
-use crate::breaker::State;
+use crate::{
+    breaker::{Breaker, State},
+    cooldown::later,
+    limits::Usage,
+};
 
 /// The longest wait that a client is asked to keep; kimi-cli honours no longer one, and kimi-code
 /// would sleep however long it is told to (WIRE section 5).
 const SHORT_WAIT: SignedDuration = SignedDuration::from_secs(60);
 
 /// A wait whose end is not known but surely near: a probe or other requests are under way.
-const MOMENT: SignedDuration = SignedDuration::from_secs(1);
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Why no key is usable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +46,7 @@ impl Board {
             return None;
         }
         let on = || self.keys.iter().filter(|entry| !entry.is_off());
-        let spent = on().any(|entry| self.breakers(entry).into_iter().any(is_spent));
+        let spent = on().any(|entry| self.states(entry).into_iter().any(is_spent));
         Some(match on().filter_map(|entry| self.usable_at(entry, now)).min() {
             Some(at) if at.duration_since(now) <= SHORT_WAIT => Exhausted::ShortWait { at },
             at if spent => Exhausted::QuotaSpent { at },
@@ -56,14 +62,16 @@ impl Board {
         on.filter_map(|(_, entry)| self.usable_at(entry, now)).min()
     }
 
-    fn breakers(&self, entry: &Entry) -> [State; 2] {
-        [entry.breaker.state(), self.accounts[entry.account].breaker.state()]
+    fn states(&self, entry: &Entry) -> [State; 2] {
+        self.breakers(entry).map(Breaker::state)
     }
 
-    /// A key is usable when the later of its two blocks has ended.
+    /// A key is usable when the last of what keeps it back has ended.
     fn usable_at(&self, entry: &Entry, now: Timestamp) -> Option<Timestamp> {
-        let [own, account] = self.breakers(entry).map(|state| end(state, now));
-        Some(own?.max(account?))
+        let [own, account] = self.states(entry).map(|state| end(state, now));
+        let usage = &self.accounts[entry.account].usage;
+        let limits = frees_at(&entry.usage, now).max(frees_at(usage, now));
+        Some(own?.max(account?).max(limits))
     }
 }
 
@@ -77,6 +85,12 @@ fn end(state: State, now: Timestamp) -> Option<Timestamp> {
     match state {
         State::Closed => Some(now),
         State::Open { until, .. } => until.map(|until| until.max(now)),
-        State::HalfOpen { .. } => Some(now.saturating_add(MOMENT).unwrap_or(Timestamp::MAX)),
+        State::HalfOpen { .. } => Some(later(now, MOMENT)),
     }
+}
+
+/// When limits let a request pass.
+fn frees_at(usage: &Usage, now: Timestamp) -> Timestamp {
+    let slot = if usage.has_slot() { now } else { later(now, MOMENT) };
+    usage.frees_at(now).map_or(slot, |at| at.max(slot))
 }

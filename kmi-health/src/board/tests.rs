@@ -1,15 +1,18 @@
+mod laws;
+mod sharing;
+
 use kmi_core::{
     inventory::{Key, Limits},
     key::{ApiKey, HomeSecret, Label},
     outcome::Outcome,
     state::{KeyState, Reason},
 };
-use proptest::prelude::*;
 
 use super::*;
 use crate::{
     UpstreamKind,
     classify::{Answer, classify},
+    cooldown,
     retry_after::{LONGEST, RetryHeaders},
 };
 
@@ -48,7 +51,11 @@ fn board(keys: usize) -> Board {
 }
 
 fn answer(status: u16, message: &str) -> Verdict {
-    let body = serde_json::json!({ "error": { "message": message } }).to_string();
+    typed(status, "", message)
+}
+
+fn typed(status: u16, kind: &str, message: &str) -> Verdict {
+    let body = serde_json::json!({ "error": { "message": message, "type": kind } }).to_string();
     let answer = Answer {
         kind: UpstreamKind::KimiCode,
         status,
@@ -61,7 +68,7 @@ fn answer(status: u16, message: &str) -> Verdict {
 /// One attempt from its beginning to its end within one second.
 fn attempt(board: &mut Board, key: usize, verdict: &Verdict, second: i64) -> Vec<HealthChange> {
     let id = board.start(key, at(second));
-    let finished = Finished { model: Some("k3"), latency: Duration::from_millis(100) };
+    let finished = Finished { model: Some("k3"), ..Finished::default() };
     board.finish(key, id, verdict, &finished, at(second))
 }
 
@@ -81,7 +88,7 @@ fn works() -> Verdict {
 }
 
 fn too_fast(seconds: u32) -> Verdict {
-    answer(429, &format!("max RPM: 3, please try again after {seconds} seconds"))
+    answer(429, &format!("please try again after {seconds} seconds"))
 }
 
 #[test]
@@ -325,109 +332,4 @@ fn numbers_of_no_key_are_ignored() {
     assert_eq!(board.disable(9, at(0)), []);
     assert_eq!(board.enable(9, at(0)), []);
     assert_eq!(board.row(9), None);
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Start(usize),
-    End(usize, usize),
-    Pass(i64),
-    Disable(usize),
-    Enable(usize),
-    Reload,
-}
-
-fn verdicts() -> Vec<Verdict> {
-    let answers = [
-        (401, "Invalid Authentication"),
-        (401, "?"),
-        (402, ""),
-        (403, "Access terminated"),
-        (403, "You've reached your weekly usage limit"),
-        (403, "reached your concurrent request limit"),
-        (404, "Not found the model k3 or Permission denied"),
-        (429, ""),
-        (429, "please try again after 99999999999999999999 seconds"),
-        (429, "engine is currently overloaded"),
-        (500, ""),
-        (503, ""),
-    ];
-    let transport = Outcome::ALL.map(Verdict::of);
-    answers.map(|(status, message)| answer(status, message)).into_iter().chain(transport).collect()
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        6 => (0usize..6).prop_map(Step::Start),
-        6 => (any::<usize>(), any::<usize>()).prop_map(|(n, verdict)| Step::End(n, verdict)),
-        4 => (0i64..4000).prop_map(Step::Pass),
-        1 => (0usize..6).prop_map(Step::Disable),
-        1 => (0usize..6).prop_map(Step::Enable),
-        1 => Just(Step::Reload),
-    ];
-    prop::collection::vec(step, 0..120)
-}
-
-/// What must hold after every step.
-fn check(board: &Board, changes: &[HealthChange], now: Timestamp) -> Result<(), TestCaseError> {
-    for (key, entry) in board.keys.iter().enumerate() {
-        let account = &board.accounts[entry.account];
-        let naive = !entry.is_off() && entry.breaker.admits() && account.breaker.admits();
-        prop_assert_eq!(board.usable.contains(key), naive, "key {}", key);
-        prop_assert_eq!(entry.shown, board.health(key));
-        prop_assert_eq!(naive, naive && entry.shown.state.is_usable());
-        let until = entry.shown.until;
-        if entry.shown.state == KeyState::Blocked {
-            let for_ever = entry.shown.reason.is_some_and(Reason::needs_the_user);
-            prop_assert_eq!(until.is_none(), for_ever);
-        }
-    }
-    for change in changes.iter().filter(|change| change.to == KeyState::Blocked) {
-        prop_assert!(change.until.is_none_or(|until| until > now), "{:?}", change);
-    }
-    prop_assert!(board.next_change.is_none_or(|at| at > now));
-    Ok(())
-}
-
-proptest! {
-    #[test]
-    fn no_sequence_leaves_a_key_blocked_for_ever(steps in steps()) {
-        let keys = || vec![key("a", Some("x")), key("b", Some("x")), key("c", None), key("d", None), key("e", None)];
-        let (mut board, mut now, mut running) = (Board::new(&inventory(keys()), Policy::default()), at(0), Vec::new());
-        let verdicts = verdicts();
-        for step in steps {
-            let changes = match step {
-                Step::Start(key) => {
-                    running.push((key, board.start(key, now)));
-                    Vec::new()
-                }
-                Step::End(..) if running.is_empty() => Vec::new(),
-                Step::End(n, verdict) => {
-                    let (key, id) = running.swap_remove(n % running.len());
-                    let finished = Finished { model: Some("k3"), ..Finished::default() };
-                    board.finish(key, id, &verdicts[verdict % verdicts.len()], &finished, now)
-                }
-                Step::Pass(seconds) => {
-                    now = cooldown::later(now, Duration::from_secs(seconds.unsigned_abs()));
-                    board.refresh(now)
-                }
-                Step::Disable(key) => board.disable(key, now),
-                Step::Enable(key) => board.enable(key, now),
-                Step::Reload => {
-                    let mut new = Board::new(&inventory(keys()), Policy::default());
-                    let changes = new.adopt(&board, now);
-                    board = new;
-                    changes
-                }
-            };
-            check(&board, &changes, now)?;
-        }
-        // After the longest wait every key serves again, but for those the user must mend.
-        board.refresh(cooldown::later(now, LONGEST));
-        for key in 0..5 {
-            let row = board.row(key).unwrap();
-            let users = row.state == KeyState::Disabled || row.reason.is_some_and(Reason::needs_the_user);
-            prop_assert!(users || board.usable().contains(key), "{:?}", row);
-        }
-    }
 }

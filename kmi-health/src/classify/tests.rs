@@ -104,6 +104,7 @@ const CASES: &[(UpstreamKind, u16, &str, &str, Meaning)] = &[
     (KimiCode, 402, "", "", Membership),
     (KimiCode, 403, "access_terminated_error", "a new sentence", OddRefusal),
     (KimiCode, 403, "", "a new sentence", Request),
+    (KimiCode, 403, "", "Access terminated", OddRefusal),
     (KimiCode, 404, "", "", Request),
     (KimiCode, 418, "", "", Request),
     (KimiCode, 429, "", "", TooFast),
@@ -157,7 +158,7 @@ fn what_becomes_of_the_request() {
     let action = |status, message| judge(KimiCode, status, &openai("", message)).action;
     assert_eq!(action(401, ""), Action::NextKey);
     assert_eq!(action(429, ""), Action::NextKey);
-    assert_eq!(action(403, "Access terminated"), Action::NextKey);
+    assert_eq!(action(403, "reached your concurrent request limit"), Action::NextKey);
     assert_eq!(action(503, ""), Action::RetryOnce);
     assert_eq!(action(429, "The engine is currently overloaded"), Action::RetryOnce);
     for status in [400, 404, 408, 409, 413, 422, 499, 500, 502, 504, 599, 999] {

@@ -38,12 +38,15 @@ fn of_both_shapes_the_worst_view_counts() {
 
 #[test]
 fn an_absent_field_is_worked_out() {
-    let one = |view: &str| usages(&format!(r#"{{"usage":{view}}}"#)).limits[0].used_ratio;
-    assert_eq!(one(r#"{"limit":"100","used":"40"}"#), 0.4);
-    assert_eq!(one(r#"{"limit":"100","remaining":"40"}"#), 0.6);
-    assert_eq!(one(r#"{"limit":100,"used":40,"remaining":10}"#), 0.9, "they disagree");
-    assert_eq!(one(r#"{"limit":"100","used":"400"}"#), 1.0);
-    assert_eq!(one(r#"{"limit":"100","remaining":"400"}"#), 0.0);
+    let one = |view: &str| {
+        let quota = usages(&format!(r#"{{"usage":{view}}}"#));
+        format!("{:.3}", quota.limits[0].used_ratio)
+    };
+    assert_eq!(one(r#"{"limit":"100","used":"40"}"#), "0.400");
+    assert_eq!(one(r#"{"limit":"100","remaining":"40"}"#), "0.600");
+    assert_eq!(one(r#"{"limit":100,"used":40,"remaining":10}"#), "0.900", "they disagree");
+    assert_eq!(one(r#"{"limit":"100","used":"400"}"#), "1.000");
+    assert_eq!(one(r#"{"limit":"100","remaining":"400"}"#), "0.000");
 }
 
 #[test]

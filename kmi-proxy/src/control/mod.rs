@@ -3,6 +3,7 @@
 //! One connection carries one call: a line of JSON with the request, then a line with the answer;
 //! [`Request::Follow`] is answered by trace lines until one side ends it.
 
+mod answer;
 mod client;
 mod protocol;
 mod server;
@@ -10,5 +11,5 @@ mod server;
 pub(crate) use self::server::{Control, Handler};
 pub use self::{
     client::{CallError, Follow, call, follow},
-    protocol::{Failure, KeyName, Problem, Reloaded, Reply, Request, Status},
+    protocol::{Failure, KeyName, Problem, Reloaded, Reply, Request, Status, Tested},
 };

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use kmi_core::{snapshot::Snapshot, state::Mode};
+use kmi_core::{
+    snapshot::{QuotaRow, Snapshot},
+    state::Mode,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{keys, rotor::InFlight};
@@ -34,6 +37,11 @@ pub enum Request {
     Status,
     /// Drains and stops.
     Stop,
+    /// Asks the provider about one key, or all of them: do they work, what is left?
+    Test {
+        /// Label or id; `None`: all keys.
+        key: Option<String>,
+    },
     /// Switches a key off, or on again.
     Switch {
         /// Label or id.
@@ -59,6 +67,8 @@ pub enum Reply {
     Reloaded(Reloaded),
     /// The status.
     Status(Box<Status>),
+    /// What a test found, key by key.
+    Tested(Vec<Tested>),
 }
 
 /// Why something could not be done.
@@ -79,6 +89,21 @@ pub struct KeyName {
     pub masked: String,
 }
 
+/// What asking the provider about one key brought.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tested {
+    /// Its label.
+    pub label: String,
+    /// Its masked form.
+    pub masked: String,
+    /// Whether the provider takes it.
+    pub ok: bool,
+    /// Why not, if it does not.
+    pub error: Option<String>,
+    /// What is left of its quota, as far as it is known.
+    pub quota: QuotaRow,
+}
+
 /// What a reload found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
@@ -97,6 +122,8 @@ pub struct Status {
     pub problems: Vec<Problem>,
     /// Why the trace cannot be written, if it cannot.
     pub trace_failure: Option<String>,
+    /// Keys that turned out to be of one account, by label: rotation among them gains nothing.
+    pub siblings: Vec<Vec<String>>,
 }
 
 /// What is wrong with a key file.

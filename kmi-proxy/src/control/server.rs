@@ -92,8 +92,10 @@ async fn serve<H: Handler>(stream: UnixStream, handler: Arc<H>) -> io::Result<()
     tokio::time::timeout(PATIENCE, read.read_line(&mut line)).await??;
     let reply = match serde_json::from_str(&line) {
         Ok(Request::Follow { after }) => {
-            let subscription = handler.subscribe();
-            return follow(&mut write, after, handler.reader(), subscription).await;
+            let (subscription, reader) = (handler.subscribe(), handler.reader());
+            // A follower must not keep alive what it follows: its end is the proxy's end.
+            drop(handler);
+            return follow(&mut write, after, reader, subscription).await;
         }
         Ok(request) => {
             let answering = tokio::task::spawn_blocking(move || handler.answer(request));

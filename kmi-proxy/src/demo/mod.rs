@@ -3,6 +3,7 @@
 //!
 //! Tests, benches, `kmi demo` and the example `stand_in` all run the same one. It knows nothing
 //! of the proxy: only hyper, tokio and JSON, so that a mistake there cannot hide a mistake here.
+//! [`Visitors`] are the clients of the demonstration.
 //!
 //! * [`scenario`] — the keys, what goes wrong with them and when, and how answers look.
 //! * [`errors`] — Kimi's refusals, word for word.
@@ -23,12 +24,14 @@ pub mod scenario;
 mod server;
 mod state;
 mod tool_call;
+mod visitors;
 mod wire_tap;
 
 pub use errors::ErrorAnswer;
 pub use record::{End, Record};
 pub use scenario::{Act, Asked, Decide, Fault, Only, Reply, Scenario, Shape, StandInKey, When};
 pub use server::StandIn;
+pub use visitors::{Visit, Visitors};
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use kmi_core::{
     outcome::Outcome,
     trace::{self, Record},
 };
-use kmi_health::classify::Verdict;
+use kmi_health::{account::AccountId, classify::Verdict};
 
 use super::{facts::Facts, intake::SentBytes};
 use crate::{
@@ -48,6 +48,8 @@ pub(crate) struct Observed {
     pub(crate) first_byte: Option<Duration>,
     pub(crate) bytes: u64,
     pub(crate) usage: Option<Usage>,
+    /// The account that the answer's headers name.
+    pub(crate) account: Option<AccountId>,
 }
 
 /// What an attempt starts with.
@@ -119,7 +121,10 @@ impl Attempt {
     fn report(&mut self, verdict: &Verdict) {
         self.reported = true;
         let (now, latency) = (Timestamp::now(), self.chosen.elapsed());
-        let seen = Seen { verdict, model: self.facts.model.as_deref(), latency };
+        let usage = self.seen.usage.unwrap_or_default();
+        let tokens = usage.prompt.unwrap_or(0).saturating_add(usage.completion.unwrap_or(0));
+        let (model, account) = (self.facts.model.as_deref(), self.seen.account.as_ref());
+        let seen = Seen { verdict, model, latency, tokens, account };
         self.pool.observe(&self.picked, &seen, now);
         self.sink.push(Record::Attempt(self.line(verdict, latency, now)));
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use kmi_core::{
 };
 use kmi_health::{
     UpstreamKind,
+    account::AccountId,
     classify::{Answer, Verdict, classify},
     kimi_error::MAX_BODY,
     retry_after::RetryHeaders,
@@ -27,6 +28,14 @@ const ERROR_BODY_TIME: Duration = Duration::from_secs(10);
 pub(crate) fn is_good(status: StatusCode) -> bool {
     let status = status.as_u16();
     (200..400).contains(&status)
+}
+
+/// The account that an answer's headers name: the organization where there is one, else the user
+/// (WIRE section 3).
+pub(crate) fn account(headers: &HeaderMap) -> Option<AccountId> {
+    let organization = || AccountId::of_organization(headers.get("msh-org-id")?.as_bytes());
+    let user = || AccountId::of_user(headers.get("msh-uid")?.as_bytes());
+    organization().or_else(user)
 }
 
 /// Whether another key might have done better.

@@ -35,7 +35,7 @@ pub(crate) use self::{intake::ReplayBudget, relay::Observer, wait::WaitingRoom};
 use crate::{
     body::{Idle, Relay},
     peek::{Peek, peek},
-    pool::{NoKey, Pool, Tried},
+    pool::{NoKey, Pool, Retry, Tried},
     proxy::{Live, Proxy},
     reply::{self, Refusal},
     upstream::{Sent, Surface, Upstream},
@@ -78,8 +78,15 @@ struct Journey<'a> {
     intake: Intake<'a>,
     template: Template,
     tried: Tried,
-    /// Whether the one more try that an overloaded engine or a 503 gets was used.
-    tried_once_more: bool,
+    /// The one more try that an overloaded engine, a 503 or a failed connection gets.
+    once_more: OnceMore,
+}
+
+/// How far the one more try has come.
+enum OnceMore {
+    Unused,
+    /// Allowed; the leave is given back when the request ends.
+    Allowed(Retry),
 }
 
 /// What follows from an attempt.
@@ -122,7 +129,7 @@ impl<'a> Journey<'a> {
             intake,
             template,
             tried: Tried::default(),
-            tried_once_more: false,
+            once_more: OnceMore::Unused,
         })
     }
 
@@ -137,6 +144,14 @@ impl<'a> Journey<'a> {
                 Next::Answer(response) => return response,
                 Next::Again(answer) => fallback = answer,
             }
+            self.pause().await;
+        }
+    }
+
+    /// Before the one more try, and only then: it would meet the same trouble.
+    async fn pause(&mut self) {
+        if let OnceMore::Allowed(retry) = &mut self.once_more {
+            tokio::time::sleep(std::mem::take(&mut retry.pause)).await;
         }
     }
 
@@ -183,6 +198,7 @@ impl<'a> Journey<'a> {
             Ok(sent) => {
                 attempt.seen.connect = sent.connect;
                 attempt.seen.status = Some(sent.response.status().as_u16());
+                attempt.seen.account = judge::account(sent.response.headers());
                 if judge::is_good(sent.response.status()) {
                     return Next::Answer(self.relay(
                         attempt,
@@ -239,8 +255,7 @@ impl<'a> Journey<'a> {
     /// What follows from a verdict when `answer` is at hand for the client.
     fn after(&mut self, verdict: &Verdict, answer: Response<ReplyBody>) -> Next {
         let about_the_key = judge::is_about_the_key(verdict);
-        if self.may_go_on(verdict) {
-            self.tried_once_more |= verdict.action == Action::RetryOnce;
+        if self.may_go_on(verdict) && self.has_leave(verdict) {
             return Next::Again((!about_the_key).then_some(answer));
         }
         if about_the_key {
@@ -251,12 +266,23 @@ impl<'a> Journey<'a> {
         Next::Answer(answer)
     }
 
+    /// A failure of the upstream is tried again only within the retry budget.
+    fn has_leave(&mut self, verdict: &Verdict) -> bool {
+        if verdict.action != Action::RetryOnce {
+            return true;
+        }
+        let random = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
+        let Some(retry) = self.pool.retry(random) else { return false };
+        self.once_more = OnceMore::Allowed(retry);
+        true
+    }
+
     /// Whether another attempt is allowed, as far as can be said before a key is chosen.
     fn may_go_on(&self, verdict: &Verdict) -> bool {
         let rotation = &self.live.settings.rotation;
         let wanted = match verdict.action {
             Action::NextKey => true,
-            Action::RetryOnce => !self.tried_once_more,
+            Action::RetryOnce => matches!(self.once_more, OnceMore::Unused),
             Action::PassThrough => {
                 rotation.retry_unsafe && judge::may_have_been_carried_out(verdict)
             }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{
     HomeError,
-    private::{create_private_dir, sync_dir, write_new},
+    private::{create_private_file, random},
 };
 
 const BYTES: usize = 32;
@@ -81,37 +81,13 @@ pub(super) fn read_or_make(path: &Path) -> Result<Zeroizing<[u8; BYTES]>, HomeEr
     if let Some(bytes) = read(path)? {
         return Ok(bytes);
     }
-    make(path)?;
+    let mut bytes = Zeroizing::new([0; BYTES]);
+    random(&mut *bytes)?;
+    let line = Zeroizing::new(hex::encode(*bytes) + "\n");
+    // Read again in any case: another process may have been faster, and then its file counts.
+    create_private_file(path, line.as_bytes())?;
     read(path)?.ok_or_else(|| HomeError::Read {
         path: path.to_owned(),
         source: io::Error::new(io::ErrorKind::NotFound, "it was removed while kmi started"),
     })
-}
-
-fn make(path: &Path) -> Result<(), HomeError> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    create_private_dir(dir)?;
-    let (content, name) = (random()?, random()?);
-    let line = Zeroizing::new(format!("{}\n", &*hex_of(&content)));
-    let draft = dir.join(format!(".new-{}", &hex_of(&name)[..16]));
-    let written = write_new(&draft, line.as_bytes())
-        .and_then(|()| match fs::hard_link(&draft, path) {
-            // Another process was faster; its file counts.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            linked => linked,
-        })
-        .and_then(|()| sync_dir(dir));
-    // The draft is only a second name by now, or useless.
-    let removed = fs::remove_file(&draft);
-    written.and(removed).map_err(|source| HomeError::Write { path: path.to_owned(), source })
-}
-
-fn random() -> Result<Zeroizing<[u8; BYTES]>, HomeError> {
-    let mut bytes = Zeroizing::new([0; BYTES]);
-    getrandom::fill(&mut *bytes).map_err(|error| HomeError::Random(error.to_string()))?;
-    Ok(bytes)
-}
-
-fn hex_of(bytes: &[u8; BYTES]) -> Zeroizing<String> {
-    Zeroizing::new(hex::encode(bytes))
 }

@@ -54,13 +54,13 @@ const COLUMNS: [&str; 45] = [
 ];
 
 /// Writes the header row.
-pub(super) fn write_header(out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write_header(out: &mut dyn Write) -> io::Result<()> {
     out.write_all(COLUMNS.join(",").as_bytes())?;
     out.write_all(b"\r\n")
 }
 
 /// Writes a stored line as a row.
-pub(super) fn write_row(line: &str, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write_row(line: &str, out: &mut dyn Write) -> io::Result<()> {
     let fields: Map<String, Value> = serde_json::from_str(line)?;
     for (n, column) in COLUMNS.iter().enumerate() {
         if n > 0 {
@@ -77,7 +77,7 @@ pub(super) fn write_row(line: &str, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Writes a text as a cell (RFC 4180); one that a spreadsheet would take for a formula gets a `'`.
-fn write_cell(text: &str, out: &mut impl Write) -> io::Result<()> {
+fn write_cell(text: &str, out: &mut dyn Write) -> io::Result<()> {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     if !is_formula && !text.contains(['"', ',', '\r', '\n']) {
         return out.write_all(text.as_bytes());

@@ -71,7 +71,7 @@ impl Reader {
     /// Without a filter they are evidence (FAIRNESS section 5): a contiguous stretch, preceded by
     /// the epoch lines in force, byte for byte as stored. With one they are for reading, and the
     /// first line says so.
-    pub fn export_jsonl(&self, what: &Export, out: &mut impl Write) -> Result<u64, LedgerError> {
+    pub fn export_jsonl(&self, what: &Export, out: &mut dyn Write) -> Result<u64, LedgerError> {
         let mut written = 0;
         let mut write = |text: &str| {
             written += 1;
@@ -102,7 +102,7 @@ impl Reader {
 
     /// Writes a table with a header row, one row a line, and returns how many rows follow the
     /// header. Cells are inert in spreadsheets.
-    pub fn export_csv(&self, what: &Export, out: &mut impl Write) -> Result<u64, LedgerError> {
+    pub fn export_csv(&self, what: &Export, out: &mut dyn Write) -> Result<u64, LedgerError> {
         let mut written = 0;
         csv::write_header(out).map_err(LedgerError::Export)?;
         if let Some((from, to)) = self.stretch(what.since, what.until)? {

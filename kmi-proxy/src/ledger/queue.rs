@@ -158,24 +158,27 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// For the writer: all that waits, as soon as there is something, or at `deadline`.
-    ///
-    /// `spent` is the vector of the batch before, for its memory.
-    pub(super) fn take(&self, deadline: Option<Instant>, mut spent: Vec<Record>) -> Work {
-        const KEEP: usize = 1024;
-        spent.clear();
-        spent.shrink_to(KEEP);
+    /// For the writer: waits until there is something to do, or until `deadline`.
+    pub(super) fn wait(&self, deadline: Option<Instant>) {
         let mut state = self.state.lock();
         while state.is_idle() {
             match deadline {
                 None => self.work.wait(&mut state),
                 Some(deadline) => {
                     if self.work.wait_until(&mut state, deadline).timed_out() {
-                        break;
+                        return;
                     }
                 }
             }
         }
+    }
+
+    /// For the writer: all that waits. `spent` is the vector of the batch before, for its memory.
+    pub(super) fn take(&self, mut spent: Vec<Record>) -> Work {
+        const KEEP: usize = 1024;
+        spent.clear();
+        spent.shrink_to(KEEP);
+        let mut state = self.state.lock();
         Work {
             records: mem::replace(&mut state.records, spent),
             lost: mem::take(&mut state.lost),

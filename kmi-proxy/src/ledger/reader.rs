@@ -9,7 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kmi_core::trace::ChainHash;
+use kmi_core::trace::{ChainHash, Gap};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, config::DbConfig, params};
 
 use super::{
@@ -89,19 +89,21 @@ impl Reader {
         Lines { reader: self, next: from, to, chunk: VecDeque::new() }
     }
 
-    /// The attempts that tell of a turn (one per upstream), or all lines of a request.
+    /// The lines that tell of a turn (an attempt or a gap, of every upstream), or of a request.
+    /// Reads the whole ledger; at most the first thousand are found.
     pub fn find(&self, turn_or_request: &str) -> Result<Vec<StoredLine>, LedgerError> {
-        let (sql, what): (_, Box<dyn rusqlite::ToSql>) =
-            if let Ok(turn) = turn_or_request.parse::<u64>() {
-                ("turn = ?1", Box::new(signed(turn)))
-            } else {
-                let id = serde_json::Value::from(turn_or_request);
-                ("instr(line, ?1)", Box::new(format!("\"request_id\":{id},")))
-            };
-        let sql = format!("SELECT seq, line FROM lines WHERE {sql} ORDER BY seq LIMIT 1000");
-        let mut query = self.db.prepare(&sql)?;
-        let rows = query.query_map([what], StoredLine::of)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let turn = turn_or_request.parse::<u64>().ok();
+        let id = format!("\"request_id\":{},", serde_json::Value::from(turn_or_request));
+        let sql = r#"SELECT seq, line FROM lines WHERE turn = ?1 OR instr(line, ?2)
+            OR ?1 IS NOT NULL AND substr(line, 1, 13) = '{"type":"gap"' ORDER BY seq"#;
+        let mut query = self.db.prepare(sql)?;
+        let rows = query.query_map(params![turn.map(signed), id], StoredLine::of)?;
+        let tells = |line: &StoredLine| match serde_json::from_str::<Gap>(&line.text) {
+            Ok(gap) => turn.is_some_and(|turn| (gap.from_turn..=gap.to_turn).contains(&turn)),
+            Err(_) => true,
+        };
+        let found = rows.filter(|row| row.as_ref().map_or(true, tells)).take(1000);
+        Ok(found.collect::<Result<_, _>>()?)
     }
 
     /// The epoch lines before line `seq` that it, or a later one, may still speak of: the newest

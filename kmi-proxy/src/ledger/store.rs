@@ -23,6 +23,8 @@ pub(super) type SettingChanges = BTreeMap<String, Option<String>>;
 pub(super) struct Store {
     pub(super) db: Connection,
     pub(super) books: Books,
+    /// Whether commits are synced, as the connection now stands.
+    full_sync: bool,
     /// The lines of the last batch, one after the other, and where each ends.
     text: Vec<u8>,
     ends: Vec<usize>,
@@ -74,7 +76,14 @@ impl Store {
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
         db.pragma_update(None, "journal_size_limit", 64 << 20)?;
         let books = Books::load(&db, &path)?;
-        Ok(Self { db, books, text: Vec::new(), ends: Vec::new(), retiring: false })
+        Ok(Self {
+            db,
+            books,
+            full_sync: false,
+            text: Vec::new(),
+            ends: Vec::new(),
+            retiring: false,
+        })
     }
 
     /// Chains the records and appends them, and changes the settings, all or nothing; `sync`
@@ -86,14 +95,17 @@ impl Store {
         sync: bool,
     ) -> Result<(), LedgerError> {
         self.forget_batch();
-        self.db.pragma_update(None, "synchronous", if sync { "FULL" } else { "NORMAL" })?;
+        if self.full_sync != sync {
+            self.db.pragma_update(None, "synchronous", if sync { "FULL" } else { "NORMAL" })?;
+            self.full_sync = sync;
+        }
         let mut books = self.books.clone();
         let tx = self.db.transaction()?;
         let touched = insert_lines(&tx, &mut books, records, &mut self.text, &mut self.ends)?;
         save_settings(&tx, settings)?;
         save_turns(&tx, &books, &touched)?;
         // Always: a commit that changed nothing would not sync either.
-        tx.execute("UPDATE meta SET bytes = ?1", [signed(books.bytes)])?;
+        tx.prepare_cached("UPDATE meta SET bytes = ?1")?.execute([signed(books.bytes)])?;
         if let Err(error) = tx.commit() {
             self.forget_batch();
             return Err(error.into());
@@ -228,7 +240,7 @@ fn insert_lines<'r>(
     ends: &mut Vec<usize>,
 ) -> Result<BTreeSet<Arc<str>>, LedgerError> {
     let mut touched = BTreeSet::new();
-    let mut line_in = tx.prepare("INSERT INTO lines VALUES (?1, ?2, ?3, ?4)")?;
+    let mut line_in = tx.prepare_cached("INSERT INTO lines VALUES (?1, ?2, ?3, ?4)")?;
     for record in records {
         let start = text.len();
         let seq = books.seq + 1;
@@ -287,7 +299,8 @@ fn save_turns(
             signed(it.top_epoch),
             cursor
         ];
-        tx.execute("REPLACE INTO turns VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", row)?;
+        tx.prepare_cached("REPLACE INTO turns VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+            .execute(row)?;
     }
     Ok(())
 }

@@ -1,3 +1,5 @@
+mod crash;
+
 use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use kmi_core::{
@@ -307,6 +309,72 @@ fn an_overflowing_queue_declares_the_turns_it_lost() {
     assert_eq!(seen, expected);
 }
 
+/// A disk that takes no lines, until it is dropped.
+struct FullDisk(rusqlite::Connection);
+
+impl FullDisk {
+    fn fill(dir: &Path) -> Self {
+        let db = rusqlite::Connection::open(dir.join("ledger.db")).unwrap();
+        let sql = "CREATE TRIGGER disk BEFORE INSERT ON lines BEGIN
+            SELECT RAISE(ABORT, 'the disk is full'); END";
+        db.execute_batch(sql).unwrap();
+        Self(db)
+    }
+}
+
+impl Drop for FullDisk {
+    fn drop(&mut self) {
+        self.0.execute_batch("DROP TRIGGER disk").unwrap();
+    }
+}
+
+#[test]
+fn while_the_disk_refuses_lines_are_kept_then_counted_then_declared() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) =
+        Ledger::open_with_queue(dir.path(), &TraceSettings::default(), at(0), 3).unwrap();
+    let sink = ledger.sink();
+    let disk = FullDisk::fill(dir.path());
+    sink.push(Record::Attempt(attempt("kimi", 1, 1)));
+    let error = ledger.flush().unwrap_err().to_string();
+    assert!(error.contains("the disk is full"), "{error}");
+    assert!(!sink.is_recording());
+    assert!(sink.failure().unwrap().contains("the disk is full"));
+    for turn in 2..=10 {
+        sink.push(Record::Attempt(attempt("kimi", turn, 1)));
+    }
+    assert_eq!(sink.dropped(), 6, "three of nine wait");
+    drop(disk);
+    // The flush that comes while the writer still pauses is told of no new failure.
+    ledger.flush().unwrap();
+    assert!(sink.is_recording());
+    assert_eq!(sink.failure(), None);
+
+    let lines = verified(&export(dir.path(), &Export::default()));
+    assert_eq!(kinds(&lines), ["attempt", "attempt", "attempt", "attempt", "gap"]);
+    let found = Reader::open(dir.path()).unwrap().find("7").unwrap();
+    assert_eq!(found.iter().map(|line| line.seq).collect::<Vec<_>>(), [5], "the gap tells of it");
+    let Some(Record::Gap(gap)) = &lines[4].record else { panic!("no gap") };
+    assert_eq!((gap.from_turn, gap.to_turn, &*gap.reason), (5, 10, "disk_error"));
+    assert_eq!(gap.slots, Some(vec![1, 2, 0, 1, 2, 0]));
+}
+
+#[test]
+fn what_a_full_disk_kept_out_at_the_end_is_declared_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = open(dir.path());
+    let mut page = ledger.page("kimi").unwrap();
+    serve(&ledger, &mut page, 1..=2, 1);
+    let disk = FullDisk::fill(dir.path());
+    page.record(3, 1, 2);
+    ledger.sink().push(Record::Attempt(attempt("kimi", 3, 1)));
+    assert!(ledger.close().is_err());
+    drop((disk, page));
+    let (ledger, recovered) = open(dir.path());
+    assert_eq!((recovered.gaps, recovered.upstreams["kimi"].last_turn), (1, 3));
+    ledger.close().unwrap();
+}
+
 #[test]
 fn after_the_end_records_are_dropped_and_counted() {
     let dir = tempfile::tempdir().unwrap();
@@ -374,6 +442,24 @@ fn a_reader_needs_a_ledger() {
     assert_eq!((reader.span().unwrap(), reader.head().unwrap()), (None, None));
     assert_eq!(export(dir.path(), &Export::default()), "");
     drop(ledger);
+}
+
+#[test]
+fn reading_and_writing_do_not_disturb_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = open(dir.path());
+    std::thread::scope(|scope| {
+        let sink = ledger.sink();
+        let writing = scope.spawn(move || {
+            (1..=3000).for_each(|turn| sink.push(Record::Attempt(attempt("kimi", turn, 1))));
+        });
+        while !writing.is_finished() {
+            let lines = verified(&export(dir.path(), &Export::default()));
+            assert!(lines.first().is_none_or(|line| line.seq == 1));
+        }
+    });
+    ledger.close().unwrap();
+    assert_eq!(verified(&export(dir.path(), &Export::default())).len(), 3000);
 }
 
 #[test]

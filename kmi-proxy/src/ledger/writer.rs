@@ -22,6 +22,9 @@ use super::{
 
 /// At most this much recorded time is lost with the power.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// Under load lines gather for this long: a commit costs as much for one as for many. The first
+/// line after a pause is committed at once.
+const COMMIT_EVERY: Duration = Duration::from_millis(2);
 /// Between two tries while the disk refuses.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
 
@@ -53,6 +56,7 @@ impl Writer {
     pub(super) fn run(mut self) -> Result<(), LedgerError> {
         let _ended = Ended(Arc::clone(&self.queue));
         let mut synced = Synced { at: Instant::now(), behind: false };
+        let mut committed = synced.at;
         let mut work = Work::default();
         loop {
             let deadline = if self.store.retiring {
@@ -60,10 +64,13 @@ impl Writer {
             } else {
                 synced.behind.then(|| synced.at + SYNC_EVERY)
             };
-            work = self.queue.take(deadline, work.records);
-            let stalled = self.write_until_in(&mut work, &mut synced);
+            self.queue.wait(deadline);
+            std::thread::sleep(COMMIT_EVERY.saturating_sub(committed.elapsed()));
+            work = self.queue.take(work.records);
+            self.write_until_in(&work, &mut synced)?;
+            committed = Instant::now();
             if work.closing {
-                return stalled.and_then(|()| self.end());
+                return self.end();
             }
             // A ledger that cannot be trimmed now is trimmed after a later batch.
             let _ = self.store.retire(self.retention);
@@ -71,7 +78,8 @@ impl Writer {
     }
 
     /// Tries until the work is in the ledger, or until it fails while the ledger is closing.
-    fn write_until_in(&mut self, work: &mut Work, synced: &mut Synced) -> Result<(), LedgerError> {
+    fn write_until_in(&mut self, work: &Work, synced: &mut Synced) -> Result<(), LedgerError> {
+        let mut last_try = work.closing;
         loop {
             let sync = work.closing || work.flush.is_some() || synced.is_due();
             if work.is_empty() && !sync {
@@ -87,8 +95,8 @@ impl Writer {
                     }
                     return Ok(());
                 }
-                Err(error) if work.closing => return Err(error),
-                Err(error) => work.closing = self.queue.failed(&error.to_string(), RETRY_EVERY),
+                Err(error) if last_try => return Err(error),
+                Err(error) => last_try = self.queue.failed(&error.to_string(), RETRY_EVERY),
             }
         }
     }

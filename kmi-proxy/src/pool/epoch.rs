@@ -8,18 +8,18 @@ use kmi_core::{
     key::KeyId,
     ring::{Ring, RingError},
     rotation::Rotation,
-    trace::{Epoch, EpochKey, Record},
+    trace::{Epoch, EpochKey},
 };
 
-use crate::ledger::{Resumed, Sink};
+use super::Journal;
+use crate::ledger::Resumed;
 
 /// Continues a rotation over these keys: in place when the ring is the same, else in a new epoch
 /// that the trace spells out.
 pub(super) fn begin(
-    upstream: &Arc<str>,
     inventory: &Inventory,
     before: Option<&Resumed>,
-    sink: &Sink,
+    journal: &Journal,
     now: Timestamp,
 ) -> Result<Rotation, RingError> {
     let ring = Arc::new(inventory.ring()?);
@@ -34,7 +34,7 @@ pub(super) fn begin(
     let cursor = inventory.inherit(&ring, served.as_ref());
     let number = before.map_or(0, |before| before.epoch_number) + 1;
     let rotation = Rotation::resume(ring, number, cursor, last_turn);
-    sink.push(Record::Epoch(record(upstream, inventory, &rotation, now)));
+    journal.epoch(record(journal.upstream(), inventory, &rotation, now));
     Ok(rotation)
 }
 

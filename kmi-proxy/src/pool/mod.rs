@@ -5,6 +5,8 @@
 //! an await; nothing under it touches a disk or a socket.
 
 mod epoch;
+mod journal;
+mod quota;
 mod state;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -18,22 +20,29 @@ use kmi_core::{
     ring::RingError,
     snapshot::KeyRow,
     state::Mode,
+    trace::HealthChange,
 };
-use kmi_health::{Policy, board::Exhausted, breaker::AttemptId, classify::Verdict};
+use kmi_health::{
+    Policy,
+    account::AccountId,
+    board::{Board, Exhausted},
+    breaker::AttemptId,
+    classify::Verdict,
+};
 use parking_lot::Mutex;
 
+pub use self::journal::Journal;
 use self::state::State;
 use crate::{
-    ledger::{Resumed, Sink, TurnPage},
+    ledger::{Resumed, TurnPage},
     upstream::Upstream,
 };
 
 /// The keys of one upstream.
 #[derive(Debug)]
 pub struct Pool {
-    name: Arc<str>,
+    journal: Journal,
     upstream: ArcSwap<Upstream>,
-    sink: Sink,
     state: Mutex<State>,
 }
 
@@ -102,19 +111,18 @@ pub struct Place {
 impl Pool {
     /// Opens a pool; a new ring becomes a new epoch in the trace.
     pub fn open(
-        name: Arc<str>,
         upstream: Upstream,
-        sink: Sink,
+        journal: Journal,
         start: Start,
         now: Timestamp,
     ) -> Result<Self, RingError> {
-        let state = State::open(&name, start, &sink, now)?;
-        Ok(Self { name, upstream: ArcSwap::from_pointee(upstream), sink, state: Mutex::new(state) })
+        let state = State::open(start, &journal, now)?;
+        Ok(Self { journal, upstream: ArcSwap::from_pointee(upstream), state: Mutex::new(state) })
     }
 
     /// The upstream's name.
     pub fn name(&self) -> &Arc<str> {
-        &self.name
+        self.journal.upstream()
     }
 
     /// The way to the upstream.
@@ -135,7 +143,7 @@ impl Pool {
         now: Timestamp,
     ) -> Result<Picked, NoKey> {
         let mut state = self.state.lock();
-        state.refresh(now, &self.name, &self.sink);
+        state.refresh(now, &self.journal);
         state.pick(tried, model, now)
     }
 
@@ -144,10 +152,17 @@ impl Pool {
         self.state.lock().exhausted(now)
     }
 
+    /// Asks for a retry of an attempt that the upstream, not the key, has failed: the pause before
+    /// it. `None` when there are too many already: an outage must not be multiplied.
+    pub fn retry(self: &Arc<Self>, random: f64) -> Option<Retry> {
+        let pause = self.state.lock().upstream.retry(random)?;
+        Some(Retry { pool: Arc::clone(self), pause })
+    }
+
     /// Takes note of how an attempt ended.
     pub fn observe(&self, picked: &Picked, seen: &Seen<'_>, now: Timestamp) {
         let mut state = self.state.lock();
-        state.observe(picked, seen, now, &self.name, &self.sink);
+        state.observe(picked, seen, now, &self.journal);
     }
 
     /// Replaces the keys; running attempts end on the old ones.
@@ -157,7 +172,7 @@ impl Pool {
         policy: Policy,
         now: Timestamp,
     ) -> Result<(), RingError> {
-        self.state.lock().adopt(inventory, policy, &self.name, &self.sink, now)
+        self.state.lock().adopt(inventory, policy, now, &self.journal)
     }
 
     /// Sets how keys are chosen.
@@ -168,20 +183,20 @@ impl Pool {
     /// Makes a key the active one: the one that is named, or the next usable one.
     pub fn rotate(&self, name: Option<&str>, now: Timestamp) -> Result<Arc<Key>, RotateError> {
         let mut state = self.state.lock();
-        state.refresh(now, &self.name, &self.sink);
+        state.refresh(now, &self.journal);
         state.rotate(name)
     }
 
     /// Switches a key off or on again; `None` when no key has this label or id. Switching a key
     /// on also ends whatever blocked it.
     pub fn set_disabled(&self, name: &str, disabled: bool, now: Timestamp) -> Option<Arc<Key>> {
-        self.state.lock().set_disabled(name, disabled, now, &self.name, &self.sink)
+        self.state.lock().set_disabled(name, disabled, now, &self.journal)
     }
 
     /// The active key, and the rows of all keys.
     pub fn rows(&self, now: Timestamp) -> (Option<Label>, Vec<KeyRow>) {
         let mut state = self.state.lock();
-        state.refresh(now, &self.name, &self.sink);
+        state.refresh(now, &self.journal);
         (state.active_key().map(|key| key.label.clone()), state.rows())
     }
 
@@ -193,6 +208,15 @@ impl Pool {
     /// The keys now in force.
     pub fn inventory(&self) -> Arc<Inventory> {
         Arc::clone(&self.state.lock().inventory)
+    }
+
+    /// Changes the board under the lock, by a key's number; nothing when the key is gone.
+    fn on_board(&self, key: KeyId, change: impl FnOnce(&mut Board, usize) -> Vec<HealthChange>) {
+        let mut state = self.state.lock();
+        if let Some(key) = state.board.position(key) {
+            let changes = change(&mut state.board, key);
+            state.settle(changes, &self.journal);
+        }
     }
 
     /// How many turns are under way, and the newest one that was given out.
@@ -217,6 +241,20 @@ pub enum RotateError {
     NoneUsable,
 }
 
+/// Leave to try once more; given back when dropped.
+#[derive(Debug)]
+pub struct Retry {
+    pool: Arc<Pool>,
+    /// How long to wait before.
+    pub pause: Duration,
+}
+
+impl Drop for Retry {
+    fn drop(&mut self) {
+        self.pool.state.lock().upstream.retry_ended();
+    }
+}
+
 /// What is known of an attempt when it has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
@@ -226,6 +264,10 @@ pub struct Seen<'a> {
     pub model: Option<&'a str>,
     /// From the choice to the end.
     pub latency: Duration,
+    /// Prompt and completion tokens, as far as the upstream counted them.
+    pub tokens: u64,
+    /// The account that the answer's headers name.
+    pub account: Option<&'a AccountId>,
 }
 
 /// The keys that a request has tried, in the epoch in which it tried them.

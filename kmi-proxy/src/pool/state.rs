@@ -11,15 +11,16 @@ use kmi_core::{
     rotation::{self, Rotation},
     snapshot::KeyRow,
     state::Mode,
-    trace::{HealthChange, Record},
+    trace::HealthChange,
 };
 use kmi_health::{
     Policy,
     board::{Board, Exhausted, Finished},
+    upstream::Upstream as UpstreamHealth,
 };
 
-use super::{NoKey, Picked, Place, RotateError, Seen, Start, Tried, epoch};
-use crate::ledger::{Resumed, Sink, TurnPage};
+use super::{Journal, NoKey, Picked, Place, RotateError, Seen, Start, Tried, epoch};
+use crate::ledger::{Resumed, TurnPage};
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -27,7 +28,9 @@ pub(super) struct State {
     pub(super) mode: Mode,
     active: Option<KeyId>,
     disabled: HashSet<KeyId>,
-    board: Board,
+    pub(super) board: Board,
+    /// How the upstream itself fares: an outage is no key's fault.
+    pub(super) upstream: UpstreamHealth,
     /// `None` without keys: a ring has at least one.
     wheel: Option<Wheel>,
     /// Where the rotation stood when the last key went away.
@@ -47,14 +50,10 @@ struct Wheel {
 }
 
 impl State {
-    pub(super) fn open(
-        name: &Arc<str>,
-        start: Start,
-        sink: &Sink,
-        now: Timestamp,
-    ) -> Result<Self, RingError> {
+    pub(super) fn open(start: Start, journal: &Journal, now: Timestamp) -> Result<Self, RingError> {
         let board = Board::new(&start.inventory, start.policy.clone());
         let mut state = Self {
+            upstream: UpstreamHealth::new(&start.policy),
             inventory: Arc::default(),
             mode: start.mode,
             active: start.active,
@@ -65,7 +64,9 @@ impl State {
             page: start.page,
             open_turns: 0,
         };
-        state.adopt(start.inventory, start.policy, name, sink, now)?;
+        state.adopt(start.inventory, start.policy, now, journal)?;
+        let changes = state.board.import(&journal.blocks(), now);
+        state.settle(changes, journal);
         Ok(state)
     }
 
@@ -74,15 +75,14 @@ impl State {
         &mut self,
         inventory: Inventory,
         policy: Policy,
-        name: &Arc<str>,
-        sink: &Sink,
         now: Timestamp,
+        journal: &Journal,
     ) -> Result<(), RingError> {
-        let before = self.resumed(name, now);
+        let before = self.resumed(journal.upstream(), now);
         let rotation = if inventory.is_empty() {
             None
         } else {
-            Some(epoch::begin(name, &inventory, before.as_ref(), sink, now)?)
+            Some(epoch::begin(&inventory, before.as_ref(), journal, now)?)
         };
         let mut board = Board::new(&inventory, policy);
         let mut changes = board.adopt(&self.board, now);
@@ -99,7 +99,7 @@ impl State {
         });
         self.resting = before;
         self.inventory = Arc::new(inventory);
-        tell(changes, name, sink);
+        journal.health(changes);
         Ok(())
     }
 
@@ -115,10 +115,10 @@ impl State {
     }
 
     /// Lets time pass for the keys' health: one comparison when nothing is due.
-    pub(super) fn refresh(&mut self, now: Timestamp, name: &Arc<str>, sink: &Sink) {
+    pub(super) fn refresh(&mut self, now: Timestamp, journal: &Journal) {
         if self.board.next_change().is_some_and(|due| due <= now) {
             let changes = self.board.refresh(now);
-            self.settle(changes, name, sink);
+            self.settle(changes, journal);
         }
     }
 
@@ -160,6 +160,7 @@ impl State {
             return Err(NoKey { why: self.exhausted(now), next });
         };
         let id = Arc::clone(&wheel.ids[number]);
+        self.upstream.begin();
         let attempt = self.board.start(number, now);
         if !self.board.usable().contains(number) {
             // A probe: one request at a time.
@@ -188,15 +189,19 @@ impl State {
         picked: &Picked,
         seen: &Seen<'_>,
         now: Timestamp,
-        name: &Arc<str>,
-        sink: &Sink,
+        journal: &Journal,
     ) {
         self.open_turns -= u64::from(picked.turn.is_some());
         // A reload may have given the key another number, or taken it away.
         let key = self.number_of(picked);
-        let finished = Finished { model: seen.model, latency: seen.latency };
-        let changes = self.board.finish(key, picked.attempt, seen.verdict, &finished, now);
-        self.settle(changes, name, sink);
+        let finished = Finished { model: seen.model, latency: seen.latency, tokens: seen.tokens };
+        self.upstream.end();
+        self.upstream.observe(&seen.verdict.effect, now);
+        let mut changes = self.board.finish(key, picked.attempt, seen.verdict, &finished, now);
+        if let Some(account) = seen.account {
+            changes.extend(self.board.learn(key, account, now));
+        }
+        self.settle(changes, journal);
     }
 
     fn number_of(&self, picked: &Picked) -> usize {
@@ -231,8 +236,7 @@ impl State {
         name: &str,
         disabled: bool,
         now: Timestamp,
-        upstream: &Arc<str>,
-        sink: &Sink,
+        journal: &Journal,
     ) -> Option<Arc<Key>> {
         let number = self.inventory.find(name)?;
         let key = Arc::clone(&self.inventory.keys()[number]);
@@ -243,7 +247,7 @@ impl State {
             self.disabled.remove(&key.id);
             self.board.enable(number, now)
         };
-        self.settle(changes, upstream, sink);
+        self.settle(changes, journal);
         Some(key)
     }
 
@@ -267,9 +271,9 @@ impl State {
         self.wheel.as_ref().map_or_else(resting, |wheel| wheel.rotation.last_turn())
     }
 
-    fn settle(&mut self, changes: Vec<HealthChange>, name: &Arc<str>, sink: &Sink) {
+    pub(super) fn settle(&mut self, changes: Vec<HealthChange>, journal: &Journal) {
         self.settle_eligible();
-        tell(changes, name, sink);
+        journal.health(changes);
     }
 
     fn settle_eligible(&mut self) {
@@ -298,10 +302,4 @@ fn manual(
     let mask = eligible.best_tier_without(tried);
     let cursor = active.and_then(|key| ring.first_slot(key));
     rotation::successor(ring, cursor, &mask, tried).map(|slot| ring.key_at(slot))
-}
-
-fn tell(changes: Vec<HealthChange>, name: &Arc<str>, sink: &Sink) {
-    for change in changes {
-        sink.push(Record::Health(HealthChange { upstream: Some(Arc::clone(name)), ..change }));
-    }
 }

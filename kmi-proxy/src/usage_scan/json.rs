@@ -2,7 +2,7 @@
 //! usage objects that stand in their places.
 
 use super::counts::Counts;
-use crate::byte_search::find_either;
+use memchr::memchr2;
 
 /// Longer usage objects are passed over.
 const OBJECT_LIMIT: usize = 4 << 10;
@@ -57,7 +57,7 @@ impl JsonScan {
             self.escaped = false;
             return 1;
         }
-        let end = find_either(bytes, b'"', b'\\');
+        let end = memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len());
         self.word.push(&bytes[..end]);
         match bytes.get(end) {
             Some(b'"') => self.in_string = false,

@@ -1,7 +1,7 @@
 //! Event streams: lines that name a usage object are parsed, all others are only searched.
 
 use super::{KEY, counts::Counts};
-use crate::byte_search::find;
+use memchr::memmem;
 
 /// Longer lines are passed over.
 const LINE_LIMIT: usize = 64 << 10;
@@ -55,7 +55,7 @@ impl SseScan {
 
 /// Reads the usage out of every line that names a usage object.
 fn search(mut lines: &[u8], counts: &mut Counts) {
-    while let Some(at) = find(lines, KEY) {
+    while let Some(at) = memmem::find(lines, KEY) {
         let start = lines[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |n| n + 1);
         let end = lines[at..].iter().position(|byte| *byte == b'\n');
         let end = end.map_or(lines.len(), |n| at + n);
@@ -72,7 +72,7 @@ fn search(mut lines: &[u8], counts: &mut Counts) {
 /// Whether one of the keys has an object as its value: some providers write `"usage":null` into
 /// every event, which need not be parsed.
 fn names_object(mut line: &[u8]) -> bool {
-    while let Some(at) = find(line, KEY) {
+    while let Some(at) = memmem::find(line, KEY) {
         line = &line[at + KEY.len()..];
         let value = line.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
         if value.is_some_and(|value| value.starts_with(b"{")) {

@@ -190,6 +190,8 @@ impl Verifier {
         match partial.attempt() {
             Some(PartialAttempt::Turn { upstream, seen }) => self.turn(link.seq, &upstream, &seen),
             Some(PartialAttempt::NoTurn) => {}
+            // A word of a newer kmi about health or mode is no harm.
+            None if !partial.matters() => {}
             None => {
                 let why = visible(&error.to_string()).into_owned();
                 self.loose(link.seq, &Violation::Unreadable(why));

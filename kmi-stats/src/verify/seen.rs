@@ -84,6 +84,11 @@ impl Partial {
         Some((Self(fields), place))
     }
 
+    /// Whether the line bears on the rotation: an attempt, an epoch or a gap.
+    pub(super) fn matters(&self) -> bool {
+        matches!(self.text("type"), Some("attempt" | "epoch" | "gap"))
+    }
+
     /// What can be read of an attempt; `None` for a line that is none, or does not say where it
     /// belongs.
     pub(super) fn attempt(&self) -> Option<PartialAttempt> {

@@ -332,3 +332,28 @@ fn the_json_has_the_contract_s_names() {
     assert!(json.get("first_bad_seq").is_none() && json.get("head").is_none());
     assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
 }
+
+/// A small trace of everything that a trace can hold, written by another program than kmi after
+/// the letter of FAIRNESS section 5.
+#[test]
+fn the_golden_trace() {
+    let lines: Vec<Vec<u8>> =
+        include_str!("tests/golden.jsonl").lines().map(|line| line.as_bytes().to_vec()).collect();
+    let report = verify(&lines);
+    assert_eq!(report.findings, []);
+    assert_eq!((report.chain.ok, report.chain.records), (true, 13));
+    let all = &report.all;
+    assert_eq!(all.verdict, Verdict::InsufficientData);
+    assert_eq!((all.turns, all.conforming, all.violations), (7, 7, 0));
+    assert_eq!((all.open, all.unlinked, all.unverifiable, all.repeats), (0, 0, 0, 0));
+    assert_eq!((all.gaps[0].from_turn, all.gaps[0].to_turn), (5, 6));
+    assert!((all.confidence - (1.0 - 0.95f64.powi(7))).abs() < 1e-12);
+    let shares: Vec<_> = all.shares.iter().map(|it| (&*it.label, it.turns, it.tokens)).collect();
+    assert_eq!(shares, [("alpha", 3, 30), ("beta", 3, 45), ("gamma", 1, 15)]);
+    // alpha: 2/3 in each of turns 1 to 3, nothing in 4 and 7, 1/3 in each of 8 and 9.
+    let expected: Vec<f64> = all.shares.iter().map(|it| it.expected).collect();
+    for (is, should) in expected.iter().zip([2.0 + 2.0 / 3.0, 1.0 + 2.0 + 2.0 / 3.0, 2.0 / 3.0]) {
+        assert!((is - should).abs() < 1e-12, "{expected:?}");
+    }
+    assert_eq!(report.upstreams["kimi"].epoch, Some(2));
+}

@@ -5,18 +5,23 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{Entry, Node, Scalar, SyntaxError, start};
+use super::{Entry, Node, Scalar, SyntaxError};
 
 /// All that could be read, and everything that could not.
 pub(super) fn parse(text: &str) -> (Vec<Entry>, Vec<SyntaxError>) {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let errors = errors
+    let mut errors: Vec<SyntaxError> = errors
         .into_iter()
-        .map(|error| SyntaxError {
-            message: error.message().lines().collect::<Vec<_>>().join(", "),
-            at: start(error.span()),
+        .map(|error| {
+            let span = error.span().unwrap_or(0..0);
+            let mut message = error.message().lines().collect::<Vec<_>>().join(", ");
+            if message == "duplicate key" {
+                message = format!("{message} `{}`", text.get(span.clone()).unwrap_or_default());
+            }
+            SyntaxError { message, at: span.start }
         })
         .collect();
+    errors.sort_by_key(|error| error.at);
     (entries(table.into_inner()), errors)
 }
 

@@ -57,7 +57,10 @@ fn restart(dir: &Path) -> (Recovered, Vec<Gap>) {
     (recovered, gaps)
 }
 
-fn runs(gaps: &[Gap]) -> Vec<(u64, u64, u64, Option<Vec<usize>>, &str)> {
+/// Epoch, first turn, last turn, slots, reason.
+type Run<'g> = (u64, u64, u64, Option<Vec<usize>>, &'g str);
+
+fn runs(gaps: &[Gap]) -> Vec<Run<'_>> {
     gaps.iter()
         .map(|gap| (gap.epoch, gap.from_turn, gap.to_turn, gap.slots.clone(), &*gap.reason))
         .collect()
@@ -84,6 +87,23 @@ fn turns_in_flight_become_gaps_with_slots() {
     assert_eq!((resumed.last_turn, resumed.cursor), (6, Some(2)));
     assert_eq!(resumed.epoch_in_force(), Some(&epoch("kimi", 1, 3)));
     assert!(restart(dir.path()).1.is_empty(), "a gap is declared once");
+}
+
+#[test]
+fn upstreams_do_not_mix() {
+    let mut home = home();
+    let mut other = TurnPage::create(&page::path_for(home.dir.path(), "b/c"), "b/c", 0).unwrap();
+    home.append(&[Record::Epoch(epoch("kimi", 1, 3)), Record::Epoch(epoch("b/c", 1, 3))]);
+    home.give_out(1, 1);
+    other.record(1, 1, 0);
+    other.record(2, 1, 1);
+    home.append(&[Record::Attempt(attempt("b/c", 1, 1))]);
+    let (recovered, gaps) = restart(home.die().path());
+    let names: Vec<_> = gaps.iter().map(|gap| (&*gap.upstream, gap.from_turn)).collect();
+    assert_eq!(names, [("b/c", 2), ("kimi", 1)]);
+    assert_eq!(recovered.upstreams["b/c"].cursor, Some(1));
+    assert_eq!(recovered.upstreams["b/c"].epoch, Some(epoch("b/c", 1, 3)));
+    assert_eq!(recovered.upstreams["kimi"].cursor, Some(0));
 }
 
 #[test]
@@ -276,7 +296,7 @@ fn a_copied_page_is_not_taken_for_another_upstreams() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
 
     /// Whatever ended, in whatever order, over several deaths: every turn is in exactly one line,
     /// with its own slot and epoch, and the rotation goes on in place.

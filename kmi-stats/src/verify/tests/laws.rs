@@ -160,7 +160,7 @@ fn run(keys: u8, looks: u64, events: &[Event], slots_known: bool) -> Vec<Record>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn a_true_rotation_always_conforms(

@@ -247,12 +247,13 @@ fn lines_that_hold_nonsense_are_found() {
     };
     let unknown = sealed_text(r#""type":"weather""#);
     assert_eq!((unknown.all.verdict, unknown.chain.records), (Verdict::Verified, next));
+    let newer = sealed_text(r#""type":"mode","mode":"clever""#);
+    assert_eq!((newer.all.verdict, newer.chain.ok), (Verdict::Verified, true));
     for nonsense in [
         r#""type":"epoch","epoch":-1"#,
         r#""type":"gap","from_turn":1e99"#,
         r#""type":"attempt","turn":-5,"upstream":"kimi""#,
         r#""type":"attempt","turn":61"#,
-        r#""type":"mode""#,
     ] {
         let report = sealed_text(nonsense);
         assert!(report.chain.ok, "{nonsense}");

@@ -1,0 +1,93 @@
+//! One module per command; this one finds it.
+
+mod config;
+mod demo;
+mod ending;
+mod env;
+mod init;
+mod keys;
+mod rotate;
+mod run;
+mod serve;
+mod status;
+mod trace;
+mod verify;
+
+use std::process::ExitCode;
+
+use kmi_core::display::visible;
+
+use crate::{
+    args::{Cli, Command, Global},
+    config::{Config, Environment, Flag, Origin},
+    output::Output,
+};
+
+/// What every command gets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context<'a> {
+    /// The global options.
+    pub(crate) global: &'a Global,
+    /// The environment.
+    pub(crate) env: &'a Environment,
+    /// How to talk to the user.
+    pub(crate) output: Output,
+}
+
+impl Context<'_> {
+    /// Reads the configuration and says what is odd about it.
+    pub(crate) fn load(&self, flags: &[Flag]) -> anyhow::Result<Config> {
+        let config = crate::config::load(self.global, flags, self.env)?;
+        for warning in &config.warnings {
+            self.output.warning(warning, warning.remedy());
+        }
+        let unused =
+            std::env::current_dir().ok().and_then(|dir| crate::config::unused_here(&config, &dir));
+        if let Some(unused) = unused {
+            self.output.hint(unused);
+        }
+        self.tell_origins(&config);
+        Ok(config)
+    }
+
+    /// For `-v`: which files count; for `-vv`: every setting that is not the default.
+    fn tell_origins(&self, config: &Config) {
+        let file = config.file.as_ref().map(|file| file.display().to_string());
+        self.output.detail(format_args!("home: {}", config.home.root().display()));
+        self.output.detail(format_args!(
+            "configuration: {}",
+            file.as_deref().unwrap_or("no file; defaults, environment and options only")
+        ));
+        for row in config.rows.iter().filter(|row| row.origin != Origin::Default) {
+            let origin = row.origin.to_string();
+            self.output.fine_detail(format_args!(
+                "{} = {} ({})",
+                row.key,
+                row.value,
+                visible(&origin)
+            ));
+        }
+    }
+}
+
+/// Runs a command to its exit code.
+pub(crate) fn run(cli: Cli, env: &Environment, output: Output) -> anyhow::Result<ExitCode> {
+    let context = Context { global: &cli.global, env, output };
+    match cli.command {
+        None => status::overview(&context),
+        Some(Command::Auto(args)) => rotate::auto(&context, &args),
+        Some(Command::Config { command }) => config::run(&context, command),
+        Some(Command::Demo(args)) => demo::run(&context, &args),
+        Some(Command::Env(args)) => env::run(&context, &args),
+        Some(Command::Init) => init::run(&context),
+        Some(Command::Keys { command }) => keys::run(&context, command.as_ref()),
+        Some(Command::Reload) => serve::reload(&context),
+        Some(Command::Rotate(args)) => rotate::rotate(&context, &args),
+        Some(Command::Run(args)) => run::run(&context, &args),
+        Some(Command::Serve(args)) => serve::serve(&context, &args),
+        Some(Command::Status) => status::run(&context),
+        Some(Command::Stop) => serve::stop(&context),
+        Some(Command::Trace(args)) => trace::run(&context, &args),
+        Some(Command::Verify(args)) => verify::run(&context, &args),
+    }
+}

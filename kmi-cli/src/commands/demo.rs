@@ -1,0 +1,174 @@
+//! `kmi demo`: the real proxy, rotation, ledger and verifier against a stand-in for Kimi.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use kmi_core::{
+    key::{ApiKey, Label},
+    state::Mode,
+};
+use kmi_proxy::{
+    demo::{Scenario, StandIn, Visit, Visitors},
+    engine::Engine,
+    home::Home,
+    keys::{self, NewKey},
+    ledger::Reader,
+    rotor::{self, Setup},
+    settings::{ProxySettings, RotationSettings, Settings, UpstreamSettings},
+};
+use kmi_stats::{
+    report::Report,
+    verify::{InFlight, Options, Verifier},
+};
+use kmi_tui::status_table::status_table;
+
+use super::{Context, ending::Ending, serve, verify};
+use crate::args::DemoArgs;
+
+/// The names of the seven keys, in inventory order.
+const LABELS: [&str; 7] = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf"];
+/// Requests start this far apart, so that one can watch, …
+const PACE: Duration = Duration::from_millis(10);
+/// … but all of them within this time.
+const LONGEST: Duration = Duration::from_secs(20);
+
+pub(super) fn run(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    serve::runtime()?.block_on(demo(context, args))
+}
+
+async fn demo(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    let mut ending = Ending::new()?;
+    // Removed with everything in it when the demonstration ends, however it ends.
+    let dir = tempfile::Builder::new().prefix("kmi-demo-").tempdir()?;
+    let home = Home::new(dir.path().join("home"));
+    let stand_in = StandIn::start(Scenario::demo()).await.context("cannot start the stand-in")?;
+    let engine = start(&home, &stand_in).await?;
+    context.output.note(format_args!(
+        "seven keys before a stand-in for Kimi; charlie will be rate limited, echo out of quota for a while"
+    ));
+    let visited = tokio::select! {
+        lost = visit(context, &engine, args.requests) => Ok(lost?),
+        signal = ending.next() => Err(signal),
+    };
+    let lost = match visited {
+        Ok(lost) => lost,
+        Err(signal) => {
+            engine.stop().await?;
+            return Ok(ExitCode::from(128 + signal));
+        }
+    };
+
+    let snapshot = engine.rotor().snapshot(Timestamp::now());
+    let report = tokio::task::block_in_place(|| proof(&engine))?;
+    if !context.output.json() {
+        let (width, paint) = (context.output.width(), context.output.paint());
+        context.output.data(status_table(&snapshot, Timestamp::now(), width, paint))?;
+        context.output.data("")?;
+    }
+    verify::show(context, &report)?;
+    if lost > 0 {
+        context.output.warning(
+            format_args!("{lost} requests got no good answer"),
+            "that happens when every key has to rest at once",
+        );
+    }
+    if args.serve {
+        keep_serving(context, &home, &engine)?;
+        ending.next().await;
+    }
+    engine.stop().await?;
+    Ok(ExitCode::from(report.exit_code(false)))
+}
+
+async fn start(home: &Home, stand_in: &StandIn) -> anyhow::Result<Engine> {
+    home.create()?;
+    for (label, key) in LABELS.iter().zip(&stand_in.scenario().keys) {
+        let (label, secret) = (Label::parse(label)?, ApiKey::parse(&key.secret)?);
+        keys::add(home.auths_dir(), &label, &secret, &NewKey::default())?;
+    }
+    let setup =
+        Setup { settings: settings(stand_in), env_keys: Vec::new(), variables: Arc::new(|_| None) };
+    let again = setup.clone();
+    let engine = Engine::start(home.clone(), setup, Arc::new(move || Ok(again.clone()))).await;
+    engine.context("cannot start the proxy")
+}
+
+fn settings(stand_in: &StandIn) -> Settings {
+    // The stand-in's limits last for seconds, not for hours.
+    let health = kmi_health::Policy {
+        quota_cooldown: Duration::from_secs(2),
+        rate_limit_cooldown: Duration::from_millis(500),
+        ..kmi_health::Policy::default()
+    };
+    Settings {
+        proxy: ProxySettings { listen: ([127, 0, 0, 1], 0).into(), ..ProxySettings::default() },
+        upstreams: vec![UpstreamSettings {
+            base_url: stand_in.base_url(),
+            ..UpstreamSettings::default()
+        }],
+        rotation: RotationSettings { mode: Mode::Auto, ..RotationSettings::default() },
+        health,
+        ..Settings::default()
+    }
+}
+
+/// Sends the requests and shows how it goes; returns how many got no good answer.
+async fn visit(context: &Context<'_>, engine: &Engine, requests: u32) -> anyhow::Result<u32> {
+    let visitors = Visitors {
+        address: engine.address(),
+        token: engine.rotor().home().token()?,
+        base_path: ProxySettings::default().base_path,
+        clients: 8,
+        pace: PACE.min(LONGEST / requests),
+    };
+    let progress = progress(context, requests);
+    let mut told = visitors.send(requests);
+    let mut lost = 0;
+    while let Some(visit) = told.recv().await {
+        lost += u32::from(visit.status.is_none_or(|status| status >= 400));
+        progress.set_message(in_words(&visit));
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    Ok(lost)
+}
+
+fn in_words(visit: &Visit) -> String {
+    match (&visit.key, visit.turn) {
+        (Some(key), Some(turn)) => format!("turn {turn} → {key}"),
+        _ => "no key usable".to_owned(),
+    }
+}
+
+fn progress(context: &Context<'_>, requests: u32) -> ProgressBar {
+    if !context.output.progress() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:32} {pos}/{len}  {msg}");
+    ProgressBar::new(requests.into())
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Verifies the ledger as a stranger would: line by line, from the disk.
+fn proof(engine: &Engine) -> anyhow::Result<Report> {
+    engine.rotor().settle()?;
+    let reader = Reader::open(engine.rotor().home().state_dir())?;
+    let mut verifier = Verifier::new(Options::default());
+    if let Some((first, last)) = reader.span()? {
+        for line in reader.lines(first, last) {
+            verifier.line(line?.text.as_bytes())?;
+        }
+    }
+    Ok(verifier.report(&InFlight::None))
+}
+
+fn keep_serving(context: &Context<'_>, home: &Home, engine: &Engine) -> anyhow::Result<()> {
+    let base_url = rotor::base_url(engine.address(), &ProxySettings::default().base_path);
+    let dir = home.root().display();
+    context.output.data(format_args!("kmi serves at {base_url}"))?;
+    context.output.note(format_args!("its home is {dir}; for example: kmi --home {dir} status"));
+    context.output.note("Ctrl-C ends it and removes the home");
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! `kmi keys …`: the inventory.
+
+mod inventory;
+
+use std::{
+    io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _},
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use kmi_core::{
+    display::visible,
+    inventory::Key,
+    key::{ApiKey, Label},
+};
+use kmi_proxy::{
+    control::Request,
+    keys::{self, Answers, Loaded, NewKey, Sources},
+};
+use zeroize::Zeroizing;
+
+use super::Context;
+use crate::{
+    args::KeysCommand,
+    config::Config,
+    desk,
+    report::{Failure, USAGE},
+};
+
+pub(super) fn run(
+    context: &Context<'_>,
+    command: Option<&KeysCommand>,
+) -> anyhow::Result<ExitCode> {
+    let config = context.load(&[])?;
+    match command {
+        None | Some(KeysCommand::List) => list(context, &config),
+        Some(KeysCommand::Add(key)) => add(context, &config, &key.label),
+        Some(KeysCommand::Remove(args)) => remove(context, &config, &args.label, args.yes),
+        Some(KeysCommand::Enable(key)) => switch(context, &config, &key.label, true),
+        Some(KeysCommand::Disable(key)) => switch(context, &config, &key.label, false),
+    }
+}
+
+fn list(context: &Context<'_>, config: &Config) -> anyhow::Result<ExitCode> {
+    let status = desk::status(context, config)?;
+    desk::tell(&status.problems, context.output);
+    let keys = &status.snapshot.keys;
+    if context.output.json() {
+        context.output.data_json(keys)?;
+    } else if keys.is_empty() {
+        context.output.data("no keys yet: add one with `kmi keys add LABEL`")?;
+    } else {
+        context.output.raw(&inventory::table(keys))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn add(context: &Context<'_>, config: &Config, label: &str) -> anyhow::Result<ExitCode> {
+    let label = Label::parse(label).map_err(|error| {
+        Failure::new(format!("`{label}`: {error}"), "a label is a short name such as `work`")
+            .code(USAGE)
+    })?;
+    config.home.create()?;
+    let loaded = load(context, config)?;
+    if loaded.keys.iter().any(|key| key.label == label) {
+        let hint = "choose another label, or remove that key with `kmi keys remove`";
+        return Err(Failure::new(format!("there is a key called `{label}` already"), hint).into());
+    }
+    let text = read_key(context, &label)?;
+    let secret = ApiKey::parse(text.trim()).map_err(|error| {
+        Failure::new(error.to_string(), "paste the key as Kimi's console shows it").code(USAGE)
+    })?;
+    if let Some(same) = loaded.keys.iter().find(|key| key.secret == secret) {
+        let what = format!("this key is there already, as `{}`", same.label);
+        return Err(Failure::new(
+            what,
+            "one account's keys share its limits; add another account's",
+        )
+        .into());
+    }
+    let path = keys::add(config.home.auths_dir(), &label, &secret, &NewKey::default())
+        .map_err(|error| Failure::new(error.to_string(), error.hint()))?;
+    context.output.note(format_args!(
+        "{label} ({}) is stored in {}",
+        secret.masked(),
+        path.display()
+    ));
+    reload(config);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// From a hidden prompt, or from standard input: one line, never an argument.
+fn read_key(context: &Context<'_>, label: &Label) -> anyhow::Result<Zeroizing<String>> {
+    if io::stdin().is_terminal() {
+        context.output.note("the key is not shown while you type or paste it");
+        let text = rpassword::prompt_password(format!("API key for {label}: "));
+        return Ok(Zeroizing::new(text.context("cannot read the key")?));
+    }
+    let mut text = Zeroizing::new(String::new());
+    io::stdin().lock().take(4096).read_line(&mut text).context("cannot read the key")?;
+    Ok(text)
+}
+
+fn remove(
+    context: &Context<'_>,
+    config: &Config,
+    label: &str,
+    yes: bool,
+) -> anyhow::Result<ExitCode> {
+    let loaded = load(context, config)?;
+    let key = find(&loaded, label)?;
+    if !yes && !confirmed(key)? {
+        context.output.note("nothing was removed");
+        return Ok(ExitCode::from(1));
+    }
+    let path = keys::remove(config.home.auths_dir(), key)
+        .map_err(|error| Failure::new(error.to_string(), error.hint()))?;
+    context.output.note(format_args!("{} is gone with {}", key.label, path.display()));
+    reload(config);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn confirmed(key: &Key) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        let hint = "repeat it with `--yes`";
+        return Err(Failure::new("removing a key needs a confirmation", hint).code(USAGE).into());
+    }
+    let mut err = io::stderr().lock();
+    let (label, masked) = (&key.label, key.secret.masked());
+    write!(err, "Remove {label} ({masked}) from {}? [y/N] ", visible(&key.origin))?;
+    err.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().take(16).read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn switch(
+    context: &Context<'_>,
+    config: &Config,
+    label: &str,
+    on: bool,
+) -> anyhow::Result<ExitCode> {
+    let request = Request::Switch { key: label.to_owned(), on };
+    desk::ask(context, config, &request)?;
+    let word = if on { "serves again" } else { "serves no more" };
+    context.output.note(format_args!("{} {word}", visible(label)));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn find<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<&'a Key> {
+    let fits =
+        |key: &&std::sync::Arc<Key>| key.label.as_str() == name || key.id.to_string() == name;
+    let found = loaded.keys.iter().find(fits).map(AsRef::as_ref);
+    found.ok_or_else(|| {
+        Failure::new(format!("no key is called `{name}`"), "`kmi keys list` shows all labels")
+            .into()
+    })
+}
+
+fn load(context: &Context<'_>, config: &Config) -> anyhow::Result<Loaded> {
+    let setup = desk::setup(config, context.env);
+    let sources = Sources {
+        dir: config.home.auths_dir().to_owned(),
+        env: setup.env_keys,
+        upstreams: setup.settings.upstreams,
+        variables: setup.variables,
+        answers: Answers::default(),
+        settle: std::time::Duration::ZERO,
+    };
+    Ok(keys::load(&sources, &config.home.secret()?))
+}
+
+/// A running proxy would see the change by itself within moments; so it does at once.
+fn reload(config: &Config) {
+    let _ = desk::call(config, &Request::Reload);
+}

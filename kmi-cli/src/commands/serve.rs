@@ -1,0 +1,248 @@
+//! `kmi serve`, `kmi stop`, `kmi reload`.
+
+use std::{
+    fs,
+    io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
+    os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
+    path::PathBuf,
+    process::{Command, ExitCode, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use kmi_proxy::{
+    control::{CallError, Problem, Reply, Request},
+    engine::{Engine, EngineError},
+    ledger::LedgerError,
+    rotor::{self, RotorError},
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Context, ending::Ending};
+use crate::{
+    args::ServeArgs,
+    config::{Config, Flag},
+    desk,
+    report::Failure,
+};
+
+pub(super) fn serve(context: &Context<'_>, args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let flags = flags(args);
+    let config = context.load(&flags)?;
+    if args.detach {
+        return detach(context, &config);
+    }
+    runtime()?.block_on(run(context, &config, &flags))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn flags(args: &ServeArgs) -> Vec<Flag> {
+    let listen =
+        |value: &String| Flag { key: "proxy.listen", option: "--listen", value: value.clone() };
+    args.listen.iter().map(listen).collect()
+}
+
+/// The runtime that proxies run on.
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+async fn run(context: &Context<'_>, config: &Config, flags: &[Flag]) -> anyhow::Result<()> {
+    let mut ending = Ending::new()?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let engine = start(context, config, flags).await.map_err(|error| failure(error, config))?;
+    let mut problems: Vec<Problem> = engine.rotor().problems().iter().map(Into::into).collect();
+    desk::tell(&problems, context.output);
+    let base_url = rotor::base_url(engine.address(), &config.settings.proxy.base_path);
+    context.output.data(format_args!("kmi serves at {base_url}"))?;
+
+    let mut reloads = engine.reloads();
+    let stop = engine.stopper();
+    let mut stopped = stop.subscribe();
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => break,
+            _ = ending.next() => break,
+            // Reading files blocks, so it is not for this thread.
+            _ = hangup.recv() => drop(tokio::task::block_in_place(|| engine.reload())),
+            Ok(()) = reloads.changed() => {
+                let reply = reloads.borrow_and_update().clone();
+                problems = tell_reload(reply, problems, context);
+            }
+        }
+    }
+    context.output.note("stopping: running requests may end; a second signal ends them at once");
+    let hurry = async {
+        ending.next().await;
+    };
+    engine.stop_or_cut(hurry).await?;
+    Ok(())
+}
+
+/// Says how a reload of this process went; what is known to be wrong is not said again.
+fn tell_reload(reply: Option<Reply>, known: Vec<Problem>, context: &Context<'_>) -> Vec<Problem> {
+    let Some(Reply::Reloaded(mut reloaded)) = reply else {
+        if let Some(reply) = reply {
+            report_reload(&reply, context);
+        }
+        return known;
+    };
+    let problems = reloaded.problems.clone();
+    reloaded.problems.retain(|problem| !known.contains(problem));
+    report_reload(&Reply::Reloaded(reloaded), context);
+    problems
+}
+
+/// Starts a proxy in this process; waits a moment for a command that is at work on the home.
+pub(super) async fn start(
+    context: &Context<'_>,
+    config: &Config,
+    flags: &[Flag],
+) -> Result<Engine, EngineError> {
+    let since = Instant::now();
+    loop {
+        let setup = desk::setup(config, context.env);
+        let reread = desk::reread(context, flags);
+        match Engine::start(config.home.clone(), setup, reread).await {
+            Err(error)
+                if is_held(&error)
+                    && since.elapsed() < desk::PATIENCE
+                    && !desk::is_running(config) =>
+            {
+                tokio::time::sleep(desk::RETRY).await;
+            }
+            started => {
+                let notes = started.as_ref().map_or(&[][..], |engine| engine.rotor().notes());
+                for note in notes {
+                    context.output.note(note);
+                }
+                return started;
+            }
+        }
+    }
+}
+
+/// Whether another process has the home.
+pub(super) fn is_held(error: &EngineError) -> bool {
+    matches!(error, EngineError::Rotor(RotorError::Ledger(LedgerError::Locked { .. })))
+}
+
+/// Why a proxy cannot start, with what to do; says who runs one already.
+pub(super) fn failure(error: EngineError, config: &Config) -> anyhow::Error {
+    match &error {
+        EngineError::Rotor(RotorError::Ledger(LedgerError::Locked { pid, .. })) => {
+            if !desk::is_running(config) {
+                return desk::held(config, *pid).into();
+            }
+            let who = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+            let what = format!("another kmi{who} serves {}", config.home.root().display());
+            Failure::new(what, "stop it with `kmi stop`, or use another `--home`").into()
+        }
+        EngineError::Listen { .. } => {
+            let hint = "choose another address with `--listen ADDR`; port 0 picks a free one";
+            Failure::new(error.to_string(), hint).into()
+        }
+        EngineError::Control { source, .. } => {
+            let hint = match source.kind() {
+                io::ErrorKind::InvalidInput => "use a home with a shorter path: `--home DIR`",
+                _ => "move away what is in its place, and look at the permissions of its directory",
+            };
+            Failure::new(error.to_string(), hint).into()
+        }
+        _ => error.into(),
+    }
+}
+
+/// Starts the same command in the background and waits until it serves.
+fn detach(context: &Context<'_>, config: &Config) -> anyhow::Result<ExitCode> {
+    config.home.create()?;
+    let log_path = config.home.state_dir().join("kmi.log");
+    let log = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&log_path)?;
+    let before = log.metadata()?.len();
+    let this = std::env::current_exe().context("cannot find kmi's own program file")?;
+    let args = std::env::args_os().skip(1).filter(|arg| arg != "--detach");
+    let mut child = Command::new(this)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        // Out of the terminal's group: Ctrl-C and a closed terminal do not reach it.
+        .process_group(0)
+        .spawn()
+        .context("cannot start the proxy in the background")?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line)?;
+    }
+    if line.is_empty() {
+        let _ = child.wait();
+        let said = last_words(&log_path, before);
+        let hint = format!("what it said stands in {}", log_path.display());
+        return Err(Failure::new(format!("the proxy did not start: {said}"), hint).into());
+    }
+    context.output.raw(&line)?;
+    context.output.note(format_args!("process {}; `kmi stop` ends it", child.id()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first line that was written to a log after a place in it.
+fn last_words(log: &PathBuf, from: u64) -> String {
+    let text = fs::File::open(log).and_then(|mut file| {
+        let mut text = String::new();
+        file.seek(SeekFrom::Start(from))?;
+        file.take(4096).read_to_string(&mut text)?;
+        Ok(text)
+    });
+    let text = text.unwrap_or_default();
+    text.lines().next().unwrap_or("it said nothing").trim_start_matches("error: ").to_owned()
+}
+
+pub(super) fn stop(context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let config = context.load(&[])?;
+    match desk::ask_running(&config, &Request::Stop) {
+        // It may be gone before its answer is written.
+        Err(error) if matches!(error.downcast_ref(), Some(CallError::Gone)) => {}
+        stopping => drop(stopping?),
+    }
+    let patience = config.settings.proxy.drain_timeout + Duration::from_secs(10);
+    let start = Instant::now();
+    let mut told = false;
+    while start.elapsed() < patience {
+        // The socket goes away when the last request has ended.
+        if !desk::is_running(&config) {
+            context.output.note("stopped");
+            return Ok(ExitCode::SUCCESS);
+        }
+        if !told && start.elapsed() > desk::SILENCE {
+            told = true;
+            context.output.note("waiting for running requests to end");
+        }
+        thread::sleep(desk::RETRY);
+    }
+    Err(Failure::new("the proxy is still stopping", "look again with `kmi status`").into())
+}
+
+pub(super) fn reload(context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let config = context.load(&[])?;
+    let reply = desk::ask_running(&config, &Request::Reload)?;
+    report_reload(&reply, context);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report_reload(reply: &Reply, context: &Context<'_>) {
+    match reply {
+        Reply::Reloaded(reloaded) => {
+            desk::tell(&reloaded.problems, context.output);
+            context.output.note(format_args!("reloaded: {} keys", reloaded.keys));
+        }
+        Reply::Failed(failure) => {
+            let hint = failure.hint.as_deref().unwrap_or("what was in force stays");
+            context.output.error(&failure.message, hint);
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,135 @@
+//! `kmi status`, and the table that a bare `kmi` and `kmi rotate` show.
+
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use kmi_core::{display::visible, snapshot::Snapshot};
+use kmi_proxy::{
+    control::Status,
+    ledger::{LedgerError, Reader},
+};
+use kmi_stats::{
+    confidence::MIN_TURNS,
+    report::{Report, Verdict},
+    verify::{InFlight, Options, Verifier},
+};
+use kmi_tui::{quantity::percent, status_table::status_table};
+use serde::Serialize;
+
+use super::{Context, verify};
+use crate::{config::Config, desk};
+
+/// How far back the status looks; `kmi verify` looks at everything.
+const TAIL: u64 = 5_000;
+
+/// `kmi status --json`.
+#[derive(Serialize)]
+struct StatusJson<'a> {
+    #[serde(flatten)]
+    snapshot: &'a Snapshot,
+    fairness: Report,
+    trace_failure: Option<&'a str>,
+}
+
+pub(super) fn run(context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let config = context.load(&[])?;
+    show(context, &config)
+}
+
+/// A bare `kmi`: the status, or how to start.
+pub(super) fn overview(context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let config = context.load(&[])?;
+    // Looking around makes no home.
+    if config.env_keys.is_empty() && !config.home.root().exists() {
+        context.output.data(START)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let status = desk::status(context, &config)?;
+    if status.snapshot.keys.is_empty() && !context.output.json() {
+        desk::tell(&status.problems, context.output);
+        context.output.data(START)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(context, &config, &status)
+}
+
+const START: &str = "\
+kmi uses several Kimi API keys of yours as one, fairly and provably. It has no key yet.
+
+  kmi demo                     watch it work, without any key
+  kmi init                     make ~/.kmi with a commented configuration
+  kmi keys add LABEL           store a key; it is asked for, never typed as an argument
+  kmi run -- kimi              start Kimi Code through the proxy
+
+`kmi --help` shows the rest.";
+
+/// Shows the status as a table or as JSON.
+pub(super) fn show(context: &Context<'_>, config: &Config) -> anyhow::Result<ExitCode> {
+    print(context, config, &desk::status(context, config)?)
+}
+
+fn print(context: &Context<'_>, config: &Config, status: &Status) -> anyhow::Result<ExitCode> {
+    let fairness = fairness(context, config);
+    desk::tell(&status.problems, context.output);
+    if let Some(failure) = &status.trace_failure {
+        context.output.warning(
+            format_args!("the trace cannot be written: {failure}"),
+            "make room on the disk; what is missing will be declared",
+        );
+    }
+    if context.output.json() {
+        let trace_failure = status.trace_failure.as_deref();
+        let json = StatusJson { snapshot: &status.snapshot, fairness, trace_failure };
+        context.output.data_json(&json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (width, paint) = (context.output.width(), context.output.paint());
+    context.output.data(status_table(&status.snapshot, Timestamp::now(), width, paint))?;
+    context.output.data(format_args!("\nfairness  {}", in_words(&fairness)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The numbers of the last lines of the ledger; those of no turns without a ledger.
+pub(super) fn fairness(context: &Context<'_>, config: &Config) -> Report {
+    let in_flight = verify::in_flight(config);
+    match tail(config) {
+        Ok(verifier) => verifier.report(&in_flight),
+        Err(error) => {
+            if !matches!(error, LedgerError::Missing(_)) {
+                let what = format!("the trace cannot be read: {error}");
+                context.output.warning(visible(&what), "`kmi verify` shows what is wrong with it");
+            }
+            Verifier::new(Options::default()).report(&InFlight::None)
+        }
+    }
+}
+
+fn tail(config: &Config) -> Result<Verifier, LedgerError> {
+    let reader = Reader::open(config.home.state_dir())?;
+    let tail = reader.tail(TAIL)?;
+    let mut verifier = Verifier::new(Options::default());
+    let first = tail.first().map_or(1, |line| line.seq);
+    for line in reader.epochs_in_force(first)?.iter().chain(&tail) {
+        // Only an export can be a filtered one.
+        let _ = verifier.line(line.text.as_bytes());
+    }
+    Ok(verifier)
+}
+
+/// The fairness of the last turns in one line; never 100 % on thin data.
+pub(super) fn in_words(report: &Report) -> String {
+    let window = &report.window.numbers;
+    let (m, n) = (window.conforming, window.turns);
+    match window.verdict {
+        Verdict::InsufficientData => {
+            format!("{n} turns so far; it takes {MIN_TURNS} to judge")
+        }
+        Verdict::Violated => {
+            format!("VIOLATED: {m} of the last {n} turns in order; see `kmi verify`")
+        }
+        Verdict::Incomplete | Verdict::Verified => {
+            let confidence = percent(window.confidence, 2);
+            format!("{m} of the last {n} turns in order, confidence {confidence}")
+        }
+    }
+}

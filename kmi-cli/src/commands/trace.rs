@@ -1,0 +1,151 @@
+//! `kmi trace`: following, and exporting.
+
+use std::{
+    collections::HashMap,
+    fs::OpenOptions,
+    io::{self, BufWriter, IsTerminal as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use kmi_core::trace::{Attempt, Line, Record};
+use kmi_proxy::{
+    control,
+    ledger::{Export, Reader},
+};
+use kmi_tui::trace_row::TraceLayout;
+
+use super::Context;
+use crate::{
+    args::{ExportArgs, ExportFormat, Filter, TraceArgs, TraceCommand},
+    config::Config,
+    desk,
+    report::Failure,
+};
+
+/// Lines of the past that a terminal shows before the live ones.
+const BACK: u64 = 20;
+
+pub(super) fn run(context: &Context<'_>, args: &TraceArgs) -> anyhow::Result<ExitCode> {
+    let config = context.load(&[])?;
+    match &args.command {
+        Some(TraceCommand::Export(args)) => export(&config, args),
+        None => follow(context, &config, &args.filter),
+    }
+}
+
+fn follow(context: &Context<'_>, config: &Config, filter: &Filter) -> anyhow::Result<ExitCode> {
+    let raw = context.output.json() || !io::stdout().is_terminal();
+    let after = if raw { None } else { head(config).map(|head| head.saturating_sub(BACK)) };
+    let lines = control::follow(&config.home.socket(), after).map_err(|error| match error {
+        control::CallError::NotRunning => Failure::new(
+            "no proxy runs on this home, so there is nothing to follow",
+            "start one with `kmi serve`; `kmi trace export` shows the past",
+        )
+        .into(),
+        error => anyhow::Error::from(error),
+    })?;
+    let layout = TraceLayout::new(context.output.width(), context.output.paint());
+    if !raw {
+        context.output.data(layout.header())?;
+    }
+    let mut masks = Masks::new(config);
+    for line in lines {
+        let line = line.context("the running proxy broke off")?;
+        let attempt = attempt(&line);
+        if !wanted(filter, attempt.as_ref()) {
+            continue;
+        }
+        match attempt {
+            _ if raw => context.output.data(&line)?,
+            Some(attempt) => {
+                let masked = masks.of(&attempt.key);
+                context.output.data(layout.row(&attempt, masked))?;
+            }
+            None => {}
+        }
+    }
+    context.output.note("the proxy has stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The masked forms of the running proxy's keys.
+struct Masks<'a> {
+    config: &'a Config,
+    /// By key id; `None` for a key that the proxy does not have any more.
+    known: HashMap<String, Option<String>>,
+}
+
+impl<'a> Masks<'a> {
+    fn new(config: &'a Config) -> Self {
+        Self { config, known: HashMap::new() }
+    }
+
+    /// The masked form of a key; asks the proxy again when the key is a new one.
+    fn of(&mut self, key: &str) -> Option<&str> {
+        if !self.known.contains_key(key) {
+            self.known.insert(key.to_owned(), None);
+            let status = desk::call(self.config, &control::Request::Status);
+            if let Ok(control::Reply::Status(status)) = status {
+                let rows = status.snapshot.keys.into_iter();
+                self.known.extend(rows.map(|row| (row.key, Some(row.masked))));
+            }
+        }
+        self.known.get(key)?.as_deref()
+    }
+}
+
+fn head(config: &Config) -> Option<u64> {
+    let reader = Reader::open(config.home.state_dir()).ok()?;
+    reader.span().ok()?.map(|(_, last)| last)
+}
+
+fn attempt(line: &str) -> Option<Attempt> {
+    match Line::parse(line.as_bytes()).ok()?.record? {
+        Record::Attempt(attempt) => Some(attempt),
+        _ => None,
+    }
+}
+
+/// Without a filter every line is wanted, with one only attempts that fit.
+fn wanted(filter: &Filter, attempt: Option<&Attempt>) -> bool {
+    if filter.key.is_none() && filter.outcome.is_none() {
+        return true;
+    }
+    attempt.is_some_and(|attempt| {
+        let key = |key: &String| **key == *attempt.label || **key == *attempt.key;
+        filter.key.as_ref().is_none_or(key)
+            && filter.outcome.is_none_or(|outcome| outcome == attempt.outcome)
+    })
+}
+
+fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<ExitCode> {
+    let now = Timestamp::now();
+    let what = Export {
+        since: args.since.map(|moment| moment.resolve(now)),
+        until: args.until.map(|moment| moment.resolve(now)),
+        key: args.filter.key.clone(),
+        outcome: args.filter.outcome,
+    };
+    let reader = Reader::open(config.home.state_dir())?;
+    let write = |out: &mut dyn io::Write| match args.format {
+        ExportFormat::Jsonl => reader.export_jsonl(&what, out),
+        ExportFormat::Csv => reader.export_csv(&what, out),
+    };
+    let Some(path) = &args.output else {
+        let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        write(&mut out)?;
+        out.flush()?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    // A trace tells when somebody worked on what: it is for its owner's eyes.
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    write(&mut out)?;
+    out.flush().with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,155 @@
+//! `kmi verify`: the proof.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{BufRead as _, BufReader, Read as _},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use kmi_core::trace::ChainHash;
+use kmi_proxy::{
+    control::{Reply, Request},
+    ledger::{LedgerError, Reader},
+};
+use kmi_stats::{
+    report::Report,
+    verify::{Flight, InFlight, MAX_LINE, Options, Refused, Verifier},
+};
+use kmi_tui::verify_text::verify_text;
+
+use super::Context;
+use crate::{
+    args::VerifyArgs,
+    config::Config,
+    desk,
+    report::{Failure, USAGE},
+};
+
+/// A ledger of so many lines takes longer than a moment, …
+const MANY_LINES: u64 = 20_000;
+/// … and so does a file of this size.
+const MANY_BYTES: u64 = 16 << 20;
+
+pub(super) fn run(context: &Context<'_>, args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let mut verifier = Verifier::new(options(args)?);
+    let in_flight = match &args.file {
+        Some(file) => {
+            read_file(file, &mut verifier, context)?;
+            InFlight::None
+        }
+        None => read_ledger(&context.load(&[])?, &mut verifier, context)?,
+    };
+    let report = verifier.report(&in_flight);
+    show(context, &report)?;
+    let head_missing = report.head.as_ref().is_some_and(|head| !head.found);
+    let code = report.exit_code(args.allow_insufficient);
+    Ok(ExitCode::from(if head_missing { 1 } else { code }))
+}
+
+/// The report as JSON or as text.
+pub(super) fn show(context: &Context<'_>, report: &Report) -> anyhow::Result<()> {
+    if context.output.json() {
+        context.output.data_json(report)?;
+    } else {
+        let text = verify_text(report, context.output.width(), context.output.paint());
+        context.output.data(text)?;
+    }
+    Ok(())
+}
+
+fn options(args: &VerifyArgs) -> anyhow::Result<Options> {
+    let head = args.head.as_deref().map(|head| {
+        ChainHash::parse(&head.to_ascii_lowercase()).ok_or_else(|| {
+            let hint = "a head is 64 hexadecimal digits, as `kmi verify` prints it";
+            Failure::new("`--head` is not a hash", hint).code(USAGE)
+        })
+    });
+    let mut options = Options { head: head.transpose()?, ..Options::default() };
+    if let Some(window) = args.window {
+        options.window = usize::try_from(window).unwrap_or(usize::MAX);
+    }
+    Ok(options)
+}
+
+fn read_file(path: &Path, verifier: &mut Verifier, context: &Context<'_>) -> anyhow::Result<()> {
+    let shown = path.display();
+    let file = File::open(path).map_err(|error| {
+        let hint = "name a file that `kmi trace export -o FILE` wrote, or none for the ledger";
+        Failure::new(format!("cannot open {shown}: {error}"), hint)
+    })?;
+    let progress = progress(file.metadata().map_or(0, |meta| meta.len()), MANY_BYTES, context);
+    let mut file = BufReader::with_capacity(1 << 20, file);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        // A line that is longer than any line of a trace is not read to its end into memory.
+        let limit = u64::try_from(MAX_LINE).unwrap_or(u64::MAX).saturating_add(1);
+        let read = (&mut file).take(limit).read_until(b'\n', &mut line);
+        let read = read.with_context(|| format!("cannot read {shown}"))?;
+        if read == 0 {
+            break;
+        }
+        progress.inc(read as u64);
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        verifier.line(text).map_err(refuse)?;
+    }
+    progress.finish_and_clear();
+    Ok(())
+}
+
+fn read_ledger(
+    config: &Config,
+    verifier: &mut Verifier,
+    context: &Context<'_>,
+) -> anyhow::Result<InFlight> {
+    // First what is under way, then the lines: so what ends in between is no open turn.
+    let in_flight = in_flight(config);
+    let reader = match Reader::open(config.home.state_dir()) {
+        Ok(reader) => reader,
+        Err(LedgerError::Missing(_)) => return Ok(in_flight),
+        Err(error) => return Err(error.into()),
+    };
+    let Some((first, last)) = reader.span()? else { return Ok(in_flight) };
+    let progress = progress(last - first + 1, MANY_LINES, context);
+    for line in reader.epochs_in_force(first)? {
+        verifier.line(line.text.as_bytes()).map_err(refuse)?;
+    }
+    for line in reader.lines(first, last) {
+        verifier.line(line?.text.as_bytes()).map_err(refuse)?;
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    Ok(in_flight)
+}
+
+/// The turns that the running proxy has under way; what ended before is on the disk then.
+pub(super) fn in_flight(config: &Config) -> InFlight {
+    match desk::call(config, &Request::InFlight) {
+        Ok(Reply::InFlight(turns)) => {
+            let flight = |(upstream, turns): (Arc<str>, kmi_proxy::rotor::InFlight)| {
+                (upstream, Flight { turns: turns.turns, newest: turns.newest })
+            };
+            InFlight::Turns(turns.into_iter().map(flight).collect::<HashMap<_, _>>())
+        }
+        _ => InFlight::None,
+    }
+}
+
+fn refuse(refused: Refused) -> Failure {
+    let hint = "export without `--key` and `--outcome`: only a whole stretch can be verified";
+    Failure::new(refused.to_string(), hint).code(USAGE)
+}
+
+/// A bar on a terminal where it takes a while (from `long` on), nothing elsewhere.
+fn progress(length: u64, long: u64, context: &Context<'_>) -> ProgressBar {
+    if length < long || !context.output.progress() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("verifying {wide_bar} {percent} %");
+    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

@@ -1,0 +1,181 @@
+//! Asks the running proxy or, when none runs, acts on the home's state itself.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use jiff::Timestamp;
+use kmi_proxy::{
+    control::{self, CallError, Problem, Reply, Request, Status},
+    engine::Reread,
+    keys::Variables,
+    ledger::LedgerError,
+    rotor::{Rotor, RotorError, Setup},
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    commands::Context,
+    config::{Config, Environment, Flag},
+    output::Output,
+    report::Failure,
+};
+
+/// How long a command waits for another one (or a proxy that is starting or stopping) to let go
+/// of the state.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// After this time it says what it waits for.
+pub(crate) const SILENCE: Duration = Duration::from_secs(1);
+/// How often it looks meanwhile.
+pub(crate) const RETRY: Duration = Duration::from_millis(20);
+
+/// Has a request answered: by the running proxy, else by this process.
+pub(crate) fn ask(
+    context: &Context<'_>,
+    config: &Config,
+    request: &Request,
+) -> anyhow::Result<Reply> {
+    let start = Instant::now();
+    let mut told = false;
+    loop {
+        match call(config, request) {
+            Ok(reply) => return checked(reply),
+            Err(CallError::NotRunning) => {}
+            Err(error) => bail!(error),
+        }
+        let setup = setup(config, context.env);
+        match Rotor::open(config.home.clone(), setup, Timestamp::now()) {
+            Ok(rotor) => {
+                for note in rotor.notes() {
+                    context.output.note(note);
+                }
+                let reply = rotor.answer(request.clone(), Timestamp::now());
+                rotor.close()?;
+                return checked(reply);
+            }
+            Err(RotorError::Ledger(LedgerError::Locked { pid, .. })) => {
+                if start.elapsed() > PATIENCE {
+                    return Err(held(config, pid).into());
+                }
+                if !told && start.elapsed() > SILENCE {
+                    told = true;
+                    context.output.note(format_args!("waiting: {}", held(config, pid)));
+                }
+                thread::sleep(RETRY);
+            }
+            Err(error) => bail!(error),
+        }
+    }
+}
+
+/// Somebody has held the state for too long without answering calls.
+pub(crate) fn held(config: &Config, pid: Option<u32>) -> Failure {
+    let who = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+    let home = config.home.root().display();
+    let what = format!("another kmi{who} is starting, stopping or at work on {home}");
+    Failure::new(what, "try again in a moment; `kmi status` works as soon as it is ready")
+}
+
+/// Whether a proxy answers on this home.
+pub(crate) fn is_running(config: &Config) -> bool {
+    !matches!(call(config, &Request::Status), Err(CallError::NotRunning))
+}
+
+/// Where the running proxy listens; `None` when none runs.
+pub(crate) fn listening(config: &Config) -> anyhow::Result<Option<SocketAddr>> {
+    match call(config, &Request::Status) {
+        Ok(Reply::Status(status)) => {
+            let listen = status.snapshot.proxy.listen;
+            let listen = listen.context("the running proxy does not say where it listens")?;
+            Ok(Some(listen.parse()?))
+        }
+        Ok(reply) => Err(unexpected(&reply)),
+        Err(CallError::NotRunning) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Calls the running proxy. One that ends in the middle of the call is not the last word: another
+/// one may run by then, or none, and the request can be repeated (unless twice is not once).
+pub(crate) fn call(config: &Config, request: &Request) -> Result<Reply, CallError> {
+    let repeatable = !matches!(request, Request::Rotate { key: None } | Request::Stop);
+    let start = Instant::now();
+    loop {
+        match control::call(&config.home.socket(), request) {
+            Err(CallError::Gone) if repeatable && start.elapsed() < PATIENCE => {
+                thread::sleep(RETRY);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Has a request answered by the running proxy; an error when none runs.
+pub(crate) fn ask_running(config: &Config, request: &Request) -> anyhow::Result<Reply> {
+    match call(config, request) {
+        Ok(reply) => checked(reply),
+        Err(CallError::NotRunning) => {
+            let failure = Failure::new("no proxy runs on this home", "start one with `kmi serve`");
+            Err(failure.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The status, of the running proxy or of the home.
+pub(crate) fn status(context: &Context<'_>, config: &Config) -> anyhow::Result<Status> {
+    match ask(context, config, &Request::Status)? {
+        Reply::Status(status) => Ok(*status),
+        reply => Err(unexpected(&reply)),
+    }
+}
+
+/// What to say when an answer is of the wrong kind.
+pub(crate) fn unexpected(reply: &Reply) -> anyhow::Error {
+    let text = format!("the running proxy gives an answer that does not fit: {reply:?}");
+    Failure::new(text, "restart the proxy if kmi was updated").into()
+}
+
+/// Says what is wrong with key files.
+pub(crate) fn tell(problems: &[Problem], output: Output) {
+    for problem in problems {
+        output.warning(&problem.message, &problem.hint);
+    }
+}
+
+/// What a rotor is made of.
+pub(crate) fn setup(config: &Config, env: &Environment) -> Setup {
+    let env = env.clone();
+    let dotenv = config.home.env_file();
+    let variables: Variables = Arc::new(move |name| {
+        let own = env.text(name).map(|value| Zeroizing::new(value.to_owned()));
+        own.or_else(|| crate::config::dotenv_value(&dotenv, name))
+    });
+    Setup { settings: config.settings.clone(), env_keys: config.env_keys.clone(), variables }
+}
+
+/// Reads the configuration again, as at the start, for a reload.
+pub(crate) fn reread(context: &Context<'_>, flags: &[Flag]) -> Reread {
+    let (global, env, flags) = (context.global.clone(), context.env.clone(), flags.to_vec());
+    Arc::new(move || match crate::config::load(&global, &flags, &env) {
+        Ok(config) => Ok(setup(&config, &env)),
+        Err(error) => Err(control::Failure {
+            message: error.to_string(),
+            hint: Some("`kmi config check` shows it all; what was in force stays".to_owned()),
+        }),
+    })
+}
+
+fn checked(reply: Reply) -> anyhow::Result<Reply> {
+    match reply {
+        Reply::Failed(failure) => {
+            let hint = failure.hint.unwrap_or_else(|| "see `kmi status`".to_owned());
+            Err(Failure::new(failure.message, hint).into())
+        }
+        reply => Ok(reply),
+    }
+}

@@ -1,0 +1,19 @@
+//! Black-box tests of the `kmi` command: what is printed where, and the exit code.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod config;
+mod crash;
+mod demo;
+mod env;
+mod init;
+mod keys;
+mod kmi;
+mod proxy;
+mod rotate;
+mod run;
+mod serve;
+mod status;
+mod trace;
+mod usage;
+mod verify;

@@ -1,0 +1,110 @@
+//! Help, and command lines that lead nowhere.
+
+use crate::kmi::User;
+
+#[test]
+fn help_is_data() {
+    let run = User::new().run("--help");
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+    insta::assert_snapshot!(run.out, @"
+    Rotates your own Kimi API keys fairly, through a proxy on this machine, and proves it
+
+    Usage: kmi [OPTIONS] [COMMAND]
+
+    Commands:
+      init    Make the home with a commented configuration; nothing is ever overwritten
+      serve   Run the proxy
+      stop    Stop the running proxy; requests that are under way may end
+      reload  Make the running proxy read keys and configuration again
+      run     Start a program with the environment that points it at the proxy
+      env     Print the environment that `kmi run` sets
+      rotate  Switch the active key to the next usable one, or to KEY
+      auto    Switch automatic rotation on or off: every request takes the next key
+      status  Show mode, keys, their health and their quota
+      keys    List, add, remove and switch keys
+      trace   Follow the trace: which key served which request, and how it ended
+      verify  Check the trace: unbroken, complete, and fair
+      config  Show and check the configuration
+      demo    Show the whole system against a built-in stand-in for Kimi: no key, no network
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+
+    Global options:
+          --home <DIR>                 kmi's home: configuration, keys and state [default: `$KMI_HOME`, else ~/.kmi]
+          --config <FILE>              The configuration file [default: HOME/kmi.config.toml or .json]
+          --set <KEY=VALUE>            Set any configuration key for this call, as in `--set rotation.max_attempts=5`
+          --json                       Print data as JSON
+          --color <auto|always|never>  When to use colour (`NO_COLOR` is obeyed) [default: auto]
+      -q, --quiet                      Say only what was asked for, and errors
+      -v, --verbose...                 Say which files are used; twice: which settings, too
+
+    Shortcuts:
+          --rotate [<KEY>]  Switch to the next usable key, or to KEY: same as `kmi rotate [KEY]`
+          --auto_rotate     Every request takes the next key from now on: same as `kmi auto on` [alias: --auto-rotate]
+          --trace           Follow the trace: same as `kmi trace`
+
+    Examples:
+      kmi init                     make ~/.kmi with a commented configuration
+      kmi keys add work            store a key; it is asked for, never typed as an argument
+      kmi run -- kimi              start Kimi Code through the proxy
+      kmi --auto_rotate            every request takes the next key
+      kmi --rotate                 switch to the next key by hand
+      kmi --trace                  watch which key served which request
+      kmi verify                   prove from the trace that the rotation was fair
+
+    Settings come from the command line, then the environment, then HOME/.env, then the
+    configuration file; `kmi config show` prints each with its origin.
+    Exit codes: 0 good, 1 failed, 2 bad usage or configuration, 3 not enough data to verify.
+    ");
+}
+
+#[test]
+fn a_mistake_is_one_line_and_a_hint() {
+    insta::assert_snapshot!(User::new().run("--nonsense").told(), @"
+    2
+    --- out
+    --- err
+    error: unexpected argument '--nonsense' found
+    hint: `kmi --help` shows what is possible
+    ");
+    insta::assert_snapshot!(User::new().run("verfy").told(), @"
+    2
+    --- out
+    --- err
+    error: unrecognized subcommand 'verfy'
+    hint: did you mean `verify`?
+    ");
+}
+
+#[test]
+fn colour_is_for_those_who_want_it() {
+    let user = User::new();
+    let colored = |args: &str, no_color: &str| {
+        let mut command = user.command(args);
+        command.env("NO_COLOR", no_color);
+        user.finish(command).err.contains('\u{1b}')
+    };
+    let wrong = "--set x config check";
+    assert!(!colored(wrong, ""), "stderr is no terminal");
+    assert!(colored(&format!("--color always {wrong}"), ""));
+    assert!(!colored(&format!("--color never {wrong}"), ""));
+    assert!(!colored(wrong, "1"));
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let user = User::new();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_kmi"))
+        .args(["config", "show"])
+        .env_clear()
+        .env("HOME", user.path(""))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()));
+}

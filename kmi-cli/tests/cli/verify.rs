@@ -1,0 +1,166 @@
+//! `kmi verify`.
+
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use serde_json::Value;
+
+use crate::{
+    kmi::User,
+    proxy::{Proxy, Upstream},
+};
+
+/// A user whose keys have taken so many turns; the proxy does not run any more.
+fn after_turns(turns: usize) -> User {
+    let upstream = Upstream::healthy(4);
+    let user = upstream.user();
+    user.run("-q auto on").good();
+    let proxy = Proxy::start(&user);
+    proxy.keys(turns);
+    user.run("stop").good();
+    user
+}
+
+#[test]
+fn fifty_nine_turns_prove_it() {
+    let user = after_turns(59);
+    let run = user.run("verify").good();
+    assert!(run.out.starts_with("verified: with 95.15 % confidence"), "{}", run.out);
+    let report = user.run("verify --json").good().json();
+    assert_eq!(
+        [&report["verdict"], &report["turns"], &report["conforming"], &report["violations"]],
+        [&Value::from("verified"), &59.into(), &59.into(), &0.into()]
+    );
+    let confidence = report["confidence"].as_f64().unwrap();
+    assert!((confidence - 0.951_505_474_751).abs() < 1e-9, "{confidence}");
+    assert_eq!(report["chain"]["ok"], true);
+    assert_eq!(report["max_pair_gap"], 1.0);
+    assert_eq!(user.run("verify --window 20 --json").good().json()["window"]["turns"], 20);
+}
+
+#[test]
+fn too_few_turns_prove_nothing() {
+    let user = after_turns(58);
+    let run = user.run("verify");
+    assert_eq!(run.code, 3, "{}", run.told());
+    assert!(run.out.starts_with("insufficient data"), "{}", run.out);
+    user.run("verify --allow-insufficient").good();
+    assert_eq!(User::new().run("verify").code, 3, "nothing at all");
+    assert_eq!(User::new().run("verify --json").json()["confidence"], 0.0);
+}
+
+#[test]
+fn an_export_proves_the_same() {
+    let user = after_turns(60);
+    user.run("trace export -o t.jsonl").good();
+    let ledger = user.run("verify --json").good().json();
+    assert_eq!(user.run("verify t.jsonl --json").good().json(), ledger);
+    let head = ledger["chain"]["head"].as_str().unwrap();
+    let noted = user.run(&format!("verify --json --head {head}")).good().json();
+    assert_eq!(noted["head"]["lines_after"], 0);
+    let first = fs::read_to_string(user.path("work/t.jsonl")).unwrap();
+    let first: Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
+    let older = first["hash"].as_str().unwrap();
+    let noted = user.run(&format!("verify t.jsonl --json --head {older}")).good().json();
+    assert_eq!(noted["head"]["lines_after"], noted["chain"]["records"].as_u64().unwrap() - 1);
+    assert_eq!(user.run(&format!("verify --head {}", "ab".repeat(32))).code, 1);
+    insta::assert_snapshot!(user.run("verify --head 1234").told(), @"
+    2
+    --- out
+    --- err
+    error: `--head` is not a hash
+    hint: a head is 64 hexadecimal digits, as `kmi verify` prints it
+    ");
+    insta::assert_snapshot!(user.run("verify no.jsonl").told(), @"
+    1
+    --- out
+    --- err
+    error: cannot open no.jsonl: No such file or directory (os error 2)
+    hint: name a file that `kmi trace export -o FILE` wrote, or none for the ledger
+    ");
+}
+
+#[test]
+fn what_was_changed_is_found() {
+    let user = after_turns(60);
+    let text = user.run("trace export").good().out;
+    let lines: Vec<&str> = text.lines().collect();
+    let bad = |lines: &[&str]| {
+        user.file("work/t.jsonl", &format!("{}\n", lines.join("\n")));
+        let run = user.run("verify t.jsonl --json");
+        assert_eq!(run.code, 1, "{}", run.told());
+        let report = run.json();
+        assert_eq!(
+            (&report["verdict"], &report["chain"]["ok"]),
+            (&"violated".into(), &false.into())
+        );
+        report["first_bad_seq"].as_u64().unwrap()
+    };
+    let seq = |at: usize| at as u64 + 1;
+
+    let mut edited = lines.clone();
+    let line = edited[30].replacen("\"label\":\"k", "\"label\":\"K", 1);
+    assert_ne!(line, edited[30]);
+    edited[30] = &line;
+    assert_eq!(bad(&edited), seq(30));
+
+    let mut deleted = lines.clone();
+    deleted.remove(30);
+    assert_eq!(bad(&deleted), seq(30));
+
+    let mut swapped = lines.clone();
+    swapped.swap(30, 31);
+    assert_eq!(bad(&swapped), seq(30));
+
+    let mut doubled = lines.clone();
+    doubled.insert(31, doubled[30]);
+    bad(&doubled);
+
+    let mut torn = lines.clone();
+    let half = &torn[60][..torn[60].len() / 2];
+    torn[60] = half;
+    assert_eq!(bad(&torn), seq(60));
+
+    user.file("work/t.jsonl", "\u{0}\u{1}no trace at all\n");
+    assert_eq!(user.run("verify t.jsonl").code, 1);
+}
+
+#[test]
+fn a_filtered_export_is_refused() {
+    let user = after_turns(60);
+    user.run("trace export --key k1 -o t.jsonl").good();
+    let run = user.run("verify t.jsonl");
+    assert_eq!((run.code, run.out.as_str()), (2, ""), "{}", run.told());
+    assert!(run.err.contains("\nhint: export without `--key` and `--outcome`"), "{}", run.err);
+}
+
+#[test]
+fn a_running_proxy_is_verified_under_traffic() {
+    let upstream = Upstream::healthy(5);
+    let user = upstream.user();
+    user.run("-q auto on").good();
+    let proxy = Proxy::start(&user);
+    proxy.keys(60);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            let mut client = proxy.client();
+            let done = &done;
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    assert_eq!(client.chat().unwrap().status, 200);
+                }
+            });
+        }
+        let reports: Vec<_> = (0..5).map(|_| user.run("verify --json")).collect();
+        let status = user.run("status --json");
+        done.store(true, Ordering::Relaxed);
+        for run in reports {
+            assert_eq!(run.json()["unexplained"], 0, "{}", run.told());
+            run.good();
+        }
+        assert_eq!(status.good().json()["fairness"]["verdict"], "verified");
+    });
+}

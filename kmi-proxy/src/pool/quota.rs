@@ -1,0 +1,69 @@
+//! What the quota endpoints say about the pool's keys.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kmi_core::{inventory::Key, key::KeyId, snapshot::QuotaRow};
+use kmi_health::{
+    classify::Verdict,
+    quota::{Quota, pool},
+};
+
+use super::Pool;
+
+impl Pool {
+    /// Takes what a quota endpoint said of a key's account.
+    pub fn set_quota(&self, key: KeyId, quota: Quota, now: Timestamp) {
+        self.on_board(key, |board, key| board.set_quota(key, quota, now));
+    }
+
+    /// A quota endpoint gave no usable answer: that is shown, and blocks nothing.
+    pub fn quota_failed(&self, key: KeyId, now: Timestamp) {
+        self.on_board(key, |board, key| board.quota_failed(key, now));
+    }
+
+    /// The user asked whether a key works, and it does: what waited for the user is over.
+    pub fn forgive(&self, key: KeyId, now: Timestamp) {
+        self.on_board(key, |board, key| {
+            let waits = board.row(key).and_then(|row| row.reason);
+            let waits = waits.is_some_and(kmi_core::state::Reason::needs_the_user);
+            if waits { board.clear(key, now) } else { Vec::new() }
+        });
+    }
+
+    /// The user asked whether a key works, and the provider refused it.
+    pub fn judge(&self, key: KeyId, verdict: &Verdict, now: Timestamp) {
+        self.on_board(key, |board, key| board.judge(key, verdict, None, now));
+    }
+
+    /// The keys whose quota is worth asking: those that are not switched off.
+    pub fn keys_to_ask(&self) -> Vec<Arc<Key>> {
+        let state = self.state.lock();
+        let keys = state.inventory.keys().iter().enumerate();
+        let on = keys.filter(|(number, _)| {
+            let row = state.board.row(*number);
+            row.is_some_and(|row| row.state != kmi_core::state::KeyState::Disabled)
+        });
+        on.map(|(_, key)| Arc::clone(key)).collect()
+    }
+
+    /// What is known of a key's quota.
+    pub fn quota_row(&self, key: KeyId) -> QuotaRow {
+        let state = self.state.lock();
+        let row = state.board.position(key).and_then(|key| state.board.row(key));
+        row.map(|row| row.quota).unwrap_or_default()
+    }
+
+    /// The quota of the whole pool in both shapes that clients read; `None` before any is known.
+    pub fn usages(&self) -> Option<String> {
+        pool::usages(self.state.lock().board.quotas())
+    }
+
+    /// Keys that turned out to be of one account though their files do not say so, by label.
+    pub fn undeclared_siblings(&self) -> Vec<Vec<String>> {
+        let state = self.state.lock();
+        let label = |key: &usize| Some(state.inventory.keys().get(*key)?.label.to_string());
+        let groups = state.board.undeclared_siblings();
+        groups.iter().map(|keys| keys.iter().filter_map(label).collect()).collect()
+    }
+}

@@ -1,0 +1,186 @@
+//! Asks the provider what is left of each key's quota: now and then while serving, and when the
+//! user wants to know.
+//!
+//! These requests are no turns: they go to the quota endpoint of the key that is meant, with an
+//! honest User-Agent.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, header};
+use http_body_util::{BodyExt as _, Limited};
+use jiff::Timestamp;
+use kmi_core::{display::visible, inventory::Key};
+use kmi_health::{
+    classify::{Answer, Effect, Verdict, classify},
+    quota::Quota,
+    retry_after::RetryHeaders,
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    body::Outgoing,
+    pool::Pool,
+    proxy::Proxy,
+    settings::UpstreamKind,
+    upstream::{Surface, Upstream},
+};
+
+/// Where Kimi Code tells what is left.
+pub(crate) const USAGES: &str = "/usages";
+/// Keys that are asked at the same time, when somebody waits for the answer.
+const ASKED_AT_ONCE: usize = 32;
+/// No quota answer is larger.
+const BODY_LIMIT: usize = 256 << 10;
+/// The first poll comes this long after the start, and up to twice as long: a short `kmi run`
+/// asks nothing.
+const FIRST: Duration = Duration::from_secs(5);
+/// Between two keys of one round.
+const BETWEEN_KEYS: Duration = Duration::from_millis(250);
+
+/// What asking with one key brought.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// The key works; its quota, where the endpoint names one.
+    Works(Option<Box<Quota>>),
+    /// The provider refused the key.
+    Refused(Box<Verdict>),
+    /// No usable answer.
+    Failed(String),
+}
+
+/// Polls for as long as the proxy serves.
+pub(crate) async fn run(proxy: Arc<Proxy>) {
+    tokio::time::sleep(jittered(FIRST, 1.0)).await;
+    loop {
+        for pool in &proxy.live().pools {
+            round(pool, proxy.live().settings.health.quota_timeout).await;
+        }
+        // Ten percent of jitter keeps many machines from asking at the same moment.
+        tokio::time::sleep(jittered(proxy.live().settings.health.quota_poll, 0.1)).await;
+    }
+}
+
+/// The quota of a pool as one answer of `/usages`: what is known, else what its keys say now.
+/// `None` where the provider has no such thing, or no key gets an answer.
+pub(crate) async fn usages(pool: &Arc<Pool>, limit: Duration) -> Option<String> {
+    if pool.upstream().settings().kind != UpstreamKind::KimiCode {
+        return None;
+    }
+    if let Some(known) = pool.usages() {
+        return Some(known);
+    }
+    let mut asking = JoinSet::new();
+    for key in pool.keys_to_ask().into_iter().take(ASKED_AT_ONCE) {
+        let pool = Arc::clone(pool);
+        asking.spawn(async move { poll(&pool, &key, limit).await });
+    }
+    asking.join_all().await;
+    pool.usages()
+}
+
+async fn round(pool: &Pool, limit: Duration) {
+    if endpoint(pool.upstream().settings().kind).is_none() {
+        return;
+    }
+    for key in pool.keys_to_ask() {
+        poll(pool, &key, limit).await;
+        tokio::time::sleep(BETWEEN_KEYS).await;
+    }
+}
+
+async fn poll(pool: &Pool, key: &Key, limit: Duration) {
+    let asked = ask(&pool.upstream(), key, limit).await;
+    let now = Timestamp::now();
+    match asked {
+        Asked::Works(Some(quota)) => pool.set_quota(key.id, *quota, now),
+        Asked::Works(None) => {}
+        // Only a request's own refusal blocks a key; a failing poll is merely shown.
+        Asked::Refused(_) | Asked::Failed(_) => pool.quota_failed(key.id, now),
+    }
+}
+
+/// Asks with one key because the user wants to know: the key's health follows.
+pub(crate) async fn test(pool: &Pool, key: &Key, limit: Duration) -> Result<(), String> {
+    let asked = ask(&pool.upstream(), key, limit).await;
+    let now = Timestamp::now();
+    match asked {
+        Asked::Works(quota) => {
+            pool.forgive(key.id, now);
+            if let Some(quota) = quota {
+                pool.set_quota(key.id, *quota, now);
+            }
+            Ok(())
+        }
+        Asked::Refused(verdict) => {
+            pool.judge(key.id, &verdict, now);
+            let words = verdict.message.as_deref().unwrap_or("the provider gives no reason");
+            Err(format!("refused: {words}"))
+        }
+        Asked::Failed(why) => {
+            pool.quota_failed(key.id, now);
+            Err(why)
+        }
+    }
+}
+
+/// Where an upstream tells what is left; a generic one does not, but its models prove a key.
+fn endpoint(kind: UpstreamKind) -> Option<&'static str> {
+    match kind {
+        UpstreamKind::KimiCode => Some(USAGES),
+        UpstreamKind::OpenPlatform => Some("/users/me/balance"),
+        UpstreamKind::OpenAi => None,
+    }
+}
+
+async fn ask(upstream: &Upstream, key: &Key, limit: Duration) -> Asked {
+    match tokio::time::timeout(limit, answer(upstream, key)).await {
+        Ok(Ok(asked)) => asked,
+        Ok(Err(why)) => Asked::Failed(visible(&why).into_owned()),
+        Err(_) => Asked::Failed(format!("no answer within {limit:?}")),
+    }
+}
+
+async fn answer(upstream: &Upstream, key: &Key) -> Result<Asked, String> {
+    let kind = upstream.settings().kind;
+    let path = endpoint(kind).unwrap_or("/models");
+    let origin = upstream.origin(Surface::OpenAi);
+    let target = upstream.target(Surface::OpenAi, path).ok_or("the base URL makes no target")?;
+    let mut credential = HeaderValue::try_from(format!("Bearer {}", key.secret.expose()))
+        .map_err(|_| "the key makes no header")?;
+    credential.set_sensitive(true);
+    let request = Request::get(http::Uri::from(target))
+        .header(header::HOST, origin.host())
+        .header(header::USER_AGENT, concat!("kmi/", env!("CARGO_PKG_VERSION")))
+        .header(header::ACCEPT, "application/json")
+        .header(header::AUTHORIZATION, credential)
+        .body(Outgoing::Whole(Bytes::new()))
+        .map_err(|error| error.to_string())?;
+    let sent = origin.send(request).await.map_err(|error| error.to_string())?;
+    let (parts, body) = sent.response.into_parts();
+    let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|error| error.to_string())?;
+    let body = body.to_bytes();
+    origin.give_back(sent.connection);
+
+    let (status, now) = (parts.status.as_u16(), Timestamp::now());
+    if parts.status.is_success() {
+        let quota = match kind {
+            UpstreamKind::KimiCode => Quota::of_usages(&body, now),
+            UpstreamKind::OpenPlatform => Quota::of_balance(&body, now),
+            UpstreamKind::OpenAi => return Ok(Asked::Works(None)),
+        };
+        return quota.map(|quota| Asked::Works(Some(Box::new(quota)))).map_err(|e| e.to_string());
+    }
+    let verdict =
+        classify(&Answer { kind, status, retry: RetryHeaders::default(), body: &body }, now);
+    Ok(match verdict.effect {
+        Effect::Block(_) | Effect::Suspect => Asked::Refused(Box::new(verdict)),
+        _ => Asked::Failed(format!("the quota endpoint answers {status}")),
+    })
+}
+
+/// A time with up to `part` of it added at random.
+fn jittered(time: Duration, part: f64) -> Duration {
+    let random = f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX);
+    time.mul_f64(1.0 + part * random)
+}

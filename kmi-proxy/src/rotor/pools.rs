@@ -1,0 +1,92 @@
+//! How the pools of a home are opened: keys of the upstream, what is remembered, the turn page.
+
+use std::{collections::HashSet, sync::Arc};
+
+use jiff::Timestamp;
+use kmi_core::{
+    inventory::{Inventory, Key},
+    key::KeyId,
+    state::Mode,
+};
+
+use super::{DISABLED, RotorError, active_setting};
+use crate::{
+    ledger::{Ledger, Recovered},
+    pool::{Journal, Pool, Start},
+    settings::{Settings, UpstreamSettings},
+    upstream::Upstream,
+};
+
+/// The keys of one upstream.
+pub(super) fn inventory_of(upstream: &str, keys: &[Arc<Key>]) -> Inventory {
+    Inventory::new(keys.iter().filter(|key| &*key.upstream == upstream).cloned().collect())
+}
+
+/// Opens the pools of all upstreams, each where an earlier process stopped.
+pub(super) fn open_pools(
+    ledger: &Ledger,
+    recovered: &Recovered,
+    settings: &Settings,
+    keys: &[Arc<Key>],
+    mode: Mode,
+    now: Timestamp,
+) -> Result<Vec<Arc<Pool>>, RotorError> {
+    let open = |upstream: &UpstreamSettings| {
+        let inventory = inventory_of(&upstream.name, keys);
+        open_pool(ledger, recovered, settings, upstream, inventory, mode, now)
+    };
+    settings.upstreams.iter().map(open).collect()
+}
+
+/// Opens the pool of one upstream with what is remembered of it.
+pub(super) fn open_pool(
+    ledger: &Ledger,
+    recovered: &Recovered,
+    settings: &Settings,
+    upstream: &UpstreamSettings,
+    inventory: Inventory,
+    mode: Mode,
+    now: Timestamp,
+) -> Result<Arc<Pool>, RotorError> {
+    let name = Arc::clone(&upstream.name);
+    let stored = ledger.settings();
+    let disabled: HashSet<KeyId> = stored
+        .with_prefix(DISABLED)
+        .iter()
+        .filter_map(|(setting, _)| KeyId::parse(setting.strip_prefix(DISABLED)?))
+        .collect();
+    let start = Start {
+        inventory,
+        policy: settings.health.clone(),
+        resumed: recovered.upstreams.get(&name).cloned(),
+        page: ledger.page(&name)?,
+        mode,
+        active: stored.get(&active_setting(&name)).and_then(|id| KeyId::parse(&id)),
+        disabled,
+    };
+    let way = Upstream::new(upstream)
+        .map_err(|source| RotorError::Upstream { upstream: Arc::clone(&name), source })?;
+    let journal = Journal::new(Arc::clone(&name), ledger.sink(), stored.clone());
+    let pool = Pool::open(way, journal, start, now)
+        .map_err(|source| RotorError::Ring { upstream: name, source })?;
+    Ok(Arc::new(pool))
+}
+
+/// Takes over what a reload found for an upstream.
+pub(super) fn update_pool(
+    pool: &Pool,
+    settings: &Settings,
+    upstream: &UpstreamSettings,
+    inventory: Inventory,
+    now: Timestamp,
+) -> Result<(), RotorError> {
+    if pool.upstream().settings() != upstream {
+        let way = Upstream::new(upstream).map_err(|source| RotorError::Upstream {
+            upstream: Arc::clone(&upstream.name),
+            source,
+        })?;
+        pool.set_upstream(way);
+    }
+    pool.adopt(inventory, settings.health.clone(), now)
+        .map_err(|source| RotorError::Ring { upstream: Arc::clone(&upstream.name), source })
+}
