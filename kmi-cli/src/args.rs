@@ -22,7 +22,7 @@ pub(crate) use self::{
     usage_error::UsageError,
 };
 
-/// Rotates your own Kimi API keys fairly, through a proxy on this machine, and proves it.
+/// Rotates your own Kimi API keys fairly, through a local proxy, and proves it.
 #[derive(Debug, Parser)]
 #[command(
     name = "kmi",
@@ -32,16 +32,16 @@ pub(crate) use self::{
     after_help = "\
 Examples:
   kmi init                     make ~/.kmi with a commented configuration
-  kmi keys add work            store a key; it is asked for, never typed as an argument
+  kmi keys add work            ask for a key and store it
   kmi run -- kimi              start Kimi Code through the proxy
   kmi --auto_rotate            every request takes the next key
   kmi --rotate                 switch to the next key by hand
   kmi --trace                  watch which key served which request
   kmi verify                   prove from the trace that the rotation was fair
 
-Settings come from the command line, then the environment, then HOME/.env, then the
-configuration file; `kmi config show` prints each with its origin.
-Exit codes: 0 good, 1 failed, 2 bad usage or configuration, 3 not enough data to verify."
+Settings come from the command line, else the environment, else HOME/.env, else
+the configuration file; `kmi config show` prints each with its origin.
+Exit codes: 0 good, 1 failed, 2 bad usage or configuration, 3 not enough data."
 )]
 struct Typed {
     #[command(flatten)]
@@ -78,24 +78,25 @@ impl Cli {
 /// The options that every command takes.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// kmi's home: configuration, keys and state [default: `$KMI_HOME`, else ~/.kmi]
+    /// kmi's home [default: `$KMI_HOME`, else ~/.kmi]
     #[arg(long, value_name = "DIR", global = true, help_heading = "Global options")]
     pub(crate) home: Option<PathBuf>,
-    /// The configuration file [default: HOME/kmi.config.toml or .json]
+    /// Configuration file [default: HOME/kmi.config.toml]
     #[arg(long, value_name = "FILE", global = true, help_heading = "Global options")]
     pub(crate) config: Option<PathBuf>,
-    /// Set any configuration key for this call, as in `--set rotation.max_attempts=5`
+    /// Set any configuration key, for this call only
     #[arg(long, value_name = "KEY=VALUE", global = true, help_heading = "Global options")]
     pub(crate) set: Vec<String>,
     /// Print data as JSON
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
-    /// When to use colour (`NO_COLOR` is obeyed)
+    /// auto (`NO_COLOR` is obeyed), always or never
     #[arg(
         long,
-        value_name = "auto|always|never",
+        value_name = "WHEN",
         value_enum,
         default_value_t,
+        hide_default_value = true,
         hide_possible_values = true,
         global = true,
         help_heading = "Global options"
@@ -124,12 +125,12 @@ pub(crate) enum ColorChoice {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make the home with a commented configuration; nothing is ever overwritten
+    /// Make the home with a commented configuration; overwrites nothing
     Init,
     /// Run the proxy
     #[command(after_help = "\
-Prints one line with the base URL when it is ready. SIGTERM lets running requests end, SIGHUP
-reloads keys and configuration.
+Prints one line with the base URL when it is ready. SIGTERM lets running
+requests end, SIGHUP reloads keys and configuration.
 
 Examples:
   kmi serve                              in the foreground
@@ -156,7 +157,8 @@ Examples:
     Rotate(RotateArgs),
     /// Switch automatic rotation on or off: every request takes the next key
     #[command(after_help = "\
-Works with and without a running proxy; a running one obeys at once. The choice outlives restarts.
+Works with and without a running proxy; a running one obeys at once. The choice
+outlives restarts.
 
 Examples:
   kmi auto                             on
@@ -180,9 +182,10 @@ Examples:
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Show the whole system against a built-in stand-in for Kimi: no key, no network
+    /// Show it all against a built-in stand-in: no key, no network
     #[command(after_help = "\
-Seven keys, realistic failures, and the verdict at the end. Nothing of your home is touched.
+Seven keys, realistic failures, and the verdict at the end. Nothing of your home
+is touched.
 
 Examples:
   kmi demo
@@ -197,7 +200,7 @@ pub(crate) struct ServeArgs {
     /// Run in the background
     #[arg(long)]
     pub(crate) detach: bool,
-    /// Where to listen, as 127.0.0.1:54123; port 0 picks one (same as `--set proxy.listen=ADDR`)
+    /// Where to listen, as 127.0.0.1:54123; port 0 picks one
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<String>,
 }

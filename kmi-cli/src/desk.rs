@@ -77,7 +77,11 @@ pub(crate) fn held(config: &Config, pid: Option<u32>) -> Failure {
     let who = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
     let home = config.home.root().display();
     let what = format!("another kmi{who} is starting, stopping or at work on {home}");
-    Failure::new(what, "try again in a moment; `kmi status` works as soon as it is ready")
+    let hint = match pid {
+        Some(pid) => format!("try again in a moment; if it hangs, end it with `kill {pid}`"),
+        None => "try again in a moment".to_owned(),
+    };
+    Failure::new(what, hint)
 }
 
 /// Whether a proxy answers on this home.

@@ -168,7 +168,6 @@ impl Engine {
     /// The same; but when `hurry` ends first, what still runs is cut off, and the trace says so.
     pub async fn wait_or_cut(self, hurry: impl Future<Output = ()>) -> Result<(), LedgerError> {
         let Self { desk, mut serving, control, polling, .. } = self;
-        polling.abort();
         tokio::select! {
             // A panic in the accept loop ends serving like a stop does; the ledger is closed the
             // same.
@@ -180,6 +179,8 @@ impl Engine {
                 desk.attempts_reported().await;
             }
         }
+        // Not before: `kmi run` waits here from the start, and quota is polled all the while.
+        polling.abort();
         // Whoever finds the socket gone (`kmi stop` does) finds the whole trace on the disk.
         let settling = Arc::clone(&desk);
         let _ = tokio::task::spawn_blocking(move || settling.rotor.settle().map(drop)).await;

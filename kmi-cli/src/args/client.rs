@@ -5,15 +5,16 @@ use std::ffi::OsString;
 use clap::{Args, ValueEnum};
 
 pub(super) const RUN_HELP: &str = "\
-Works for Kimi Code, kimi-cli, Claude Code and everything built on the OpenAI or Anthropic SDKs.
-No configuration file of the program is changed. When no proxy runs, one runs beside it.
+Works for Kimi Code, kimi-cli, Claude Code and everything built on the OpenAI or
+Anthropic SDKs. No configuration file of the program is changed. When no proxy
+runs, one runs beside it.
 
 Examples:
   kmi run kimi
   kmi run -- kimi -p \"explain this repository\"
   kmi run --model kimi-for-coding -- claude
 
-Exit code: that of the program; 127 when it is not found, 128+n when signal n ended it.";
+Exit code: that of the program; 127 when it is not found, 128+n after signal n.";
 
 pub(super) const ENV_HELP: &str = "\
 Examples:
@@ -26,7 +27,7 @@ The output contains the token of this home: do not paste it anywhere public.";
 /// `kmi run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The model for clients that need one named [default: client.model of the configuration]
+    /// Model for clients that need one [default: client.model]
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
     /// The program and its arguments

@@ -9,8 +9,8 @@ pub(crate) enum KeysCommand {
     List,
     /// Store a new key as LABEL
     #[command(after_help = "\
-The key is asked for without being shown, or read from standard input; it is never an argument,
-where every program of this machine could read it.
+The key is asked for without being shown, or read from standard input; it is
+never an argument, where every program of this machine could read it.
 
 Examples:
   kmi keys add work

@@ -8,14 +8,14 @@ use super::{AutoArgs, Command, RotateArgs, Switch, TraceArgs};
 #[derive(Debug, Args)]
 #[group(id = "seed", multiple = false)]
 pub(super) struct SeedFlags {
-    /// Switch to the next usable key, or to KEY: same as `kmi rotate [KEY]`
+    /// Switch to the next usable key, or to KEY (`kmi rotate`)
     #[arg(long, value_name = "KEY", num_args = 0..=1, help_heading = "Shortcuts")]
     #[expect(clippy::option_option, reason = "absent, given bare, and given with a key differ")]
     rotate: Option<Option<String>>,
-    /// Every request takes the next key from now on: same as `kmi auto on`
+    /// Every request takes the next key
     #[arg(long = "auto_rotate", visible_alias = "auto-rotate", help_heading = "Shortcuts")]
     auto_rotate: bool,
-    /// Follow the trace: same as `kmi trace`
+    /// Follow the trace (`kmi trace`)
     #[arg(long, help_heading = "Shortcuts")]
     trace: bool,
 }

@@ -15,8 +15,8 @@ Examples:
   kmi trace export -o trace.jsonl                everything, byte for byte";
 
 pub(super) const VERIFY_HELP: &str = "\
-Every turn is replayed: who was usable, whose turn it was, who served. FILE is a file that
-`kmi trace export` wrote; without it the ledger of this home is checked.
+Every turn is replayed: who was usable, whose turn it was, who served. FILE is
+what `kmi trace export` wrote; without it the ledger of this home is checked.
 
 Examples:
   kmi verify
@@ -40,8 +40,8 @@ pub(crate) struct Filter {
     /// Only this key, by label or id
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
-    /// Only attempts that ended so
-    #[arg(long, value_name = "OUTCOME", value_parser = outcome_parser())]
+    /// Only attempts that ended so, as `rate_limited`
+    #[arg(long, value_parser = outcome_parser(), hide_possible_values = true)]
     pub(crate) outcome: Option<Outcome>,
 }
 
@@ -50,8 +50,9 @@ pub(crate) struct Filter {
 pub(crate) enum TraceCommand {
     /// Write the stored trace to standard output or a file
     #[command(after_help = "\
-JSON lines are the stored lines byte for byte: `kmi verify FILE` can check them anywhere.
-A time is a date, an RFC 3339 time, or how long ago: 2026-03-01, 2026-03-01T12:00:00Z, 30m, 24h, 7d.
+JSON lines are the stored lines, byte for byte: `kmi verify FILE` can check them
+anywhere. A TIME is a date, an RFC 3339 time, or how long ago: 2026-03-01,
+2026-03-01T12:00:00Z, 30m, 24h, 7d.
 
 Examples:
   kmi trace export -o trace.jsonl
@@ -97,7 +98,7 @@ pub(crate) struct VerifyArgs {
     /// Judge the last N turns as well
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) window: Option<u64>,
-    /// The head of the chain as it was noted earlier; it must still be in the trace
+    /// A head, noted earlier, that must be in the chain
     #[arg(long, value_name = "HASH")]
     pub(crate) head: Option<String>,
     /// Exit with 0 when there are too few turns to judge

@@ -137,6 +137,19 @@ fn a_key_is_switched_off_and_on() {
 }
 
 #[test]
+fn a_key_that_its_file_disables_stays_so() {
+    let user = User::new();
+    user.file(".kmi/_auths/off.toml", &format!("api_key = \"{SECRET}\"\ndisabled = true\n"));
+    insta::assert_snapshot!(told(&user, "keys enable off", "").told(), @"
+    1
+    --- out
+    --- err
+    error: `off` stays disabled: its file says so
+    hint: take `disabled` out of its file in ~/.kmi/_auths
+    ");
+}
+
+#[test]
 fn a_new_key_serves_without_a_restart() {
     let upstream = Upstream::healthy(3);
     let user = upstream.user();

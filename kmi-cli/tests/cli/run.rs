@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use crate::{
     kmi::{Run, User},
-    proxy::{Background, Client, Proxy, Upstream},
+    proxy::{Background, Client, Proxy, Upstream, eventually},
 };
 
 /// `kmi run -- sh -c SCRIPT`.
@@ -188,4 +188,22 @@ fn its_proxy_can_be_stopped_by_itself() {
     assert_eq!(user.run("status --json").json()["proxy"]["running"], false);
     process.close_stdin();
     assert_eq!(process.wait(), Some(5));
+}
+
+#[test]
+fn quota_is_asked_while_the_program_runs() {
+    let upstream = Upstream::healthy(1);
+    let user = upstream.user();
+    let mut command = user.std_command("run -- sh -c");
+    command.arg("echo ready; read line");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut process = Background::spawn(command);
+    process.stdout().read_line(&mut String::new()).unwrap();
+    eventually("the quota is known", || {
+        let status = user.run("status --json").good().json();
+        assert_eq!(status["proxy"]["running"], true);
+        !status["keys"][0]["quota"]["checked_at"].is_null()
+    });
+    process.close_stdin();
+    process.wait();
 }

@@ -15,11 +15,12 @@ fn without_a_home_kmi_says_how_to_start() {
     insta::assert_snapshot!(user.run("").good().told(), @"
     0
     --- out
-    kmi uses several Kimi API keys of yours as one, fairly and provably. It has no key yet.
+    kmi uses several Kimi API keys of yours as one, fairly and provably.
+    It has no key yet.
 
       kmi demo                     watch it work, without any key
       kmi init                     make ~/.kmi with a commented configuration
-      kmi keys add LABEL           store a key; it is asked for, never typed as an argument
+      kmi keys add LABEL           ask for a key and store it
       kmi run -- kimi              start Kimi Code through the proxy
 
     `kmi --help` shows the rest.

@@ -7,12 +7,12 @@ fn help_is_data() {
     let run = User::new().run("--help");
     assert_eq!((run.code, run.err.as_str()), (0, ""));
     insta::assert_snapshot!(run.out, @"
-    Rotates your own Kimi API keys fairly, through a proxy on this machine, and proves it
+    Rotates your own Kimi API keys fairly, through a local proxy, and proves it
 
     Usage: kmi [OPTIONS] [COMMAND]
 
     Commands:
-      init    Make the home with a commented configuration; nothing is ever overwritten
+      init    Make the home with a commented configuration; overwrites nothing
       serve   Run the proxy
       stop    Stop the running proxy; requests that are under way may end
       reload  Make the running proxy read keys and configuration again
@@ -25,39 +25,68 @@ fn help_is_data() {
       trace   Follow the trace: which key served which request, and how it ended
       verify  Check the trace: unbroken, complete, and fair
       config  Show and check the configuration
-      demo    Show the whole system against a built-in stand-in for Kimi: no key, no network
+      demo    Show it all against a built-in stand-in: no key, no network
 
     Options:
       -h, --help     Print help
       -V, --version  Print version
 
     Global options:
-          --home <DIR>                 kmi's home: configuration, keys and state [default: `$KMI_HOME`, else ~/.kmi]
-          --config <FILE>              The configuration file [default: HOME/kmi.config.toml or .json]
-          --set <KEY=VALUE>            Set any configuration key for this call, as in `--set rotation.max_attempts=5`
-          --json                       Print data as JSON
-          --color <auto|always|never>  When to use colour (`NO_COLOR` is obeyed) [default: auto]
-      -q, --quiet                      Say only what was asked for, and errors
-      -v, --verbose...                 Say which files are used; twice: which settings, too
+          --home <DIR>       kmi's home [default: `$KMI_HOME`, else ~/.kmi]
+          --config <FILE>    Configuration file [default: HOME/kmi.config.toml]
+          --set <KEY=VALUE>  Set any configuration key, for this call only
+          --json             Print data as JSON
+          --color <WHEN>     auto (`NO_COLOR` is obeyed), always or never
+      -q, --quiet            Say only what was asked for, and errors
+      -v, --verbose...       Say which files are used; twice: which settings, too
 
     Shortcuts:
-          --rotate [<KEY>]  Switch to the next usable key, or to KEY: same as `kmi rotate [KEY]`
-          --auto_rotate     Every request takes the next key from now on: same as `kmi auto on` [alias: --auto-rotate]
-          --trace           Follow the trace: same as `kmi trace`
+          --rotate [<KEY>]  Switch to the next usable key, or to KEY (`kmi rotate`)
+          --auto_rotate     Every request takes the next key [alias: --auto-rotate]
+          --trace           Follow the trace (`kmi trace`)
 
     Examples:
       kmi init                     make ~/.kmi with a commented configuration
-      kmi keys add work            store a key; it is asked for, never typed as an argument
+      kmi keys add work            ask for a key and store it
       kmi run -- kimi              start Kimi Code through the proxy
       kmi --auto_rotate            every request takes the next key
       kmi --rotate                 switch to the next key by hand
       kmi --trace                  watch which key served which request
       kmi verify                   prove from the trace that the rotation was fair
 
-    Settings come from the command line, then the environment, then HOME/.env, then the
-    configuration file; `kmi config show` prints each with its origin.
-    Exit codes: 0 good, 1 failed, 2 bad usage or configuration, 3 not enough data to verify.
+    Settings come from the command line, else the environment, else HOME/.env, else
+    the configuration file; `kmi config show` prints each with its origin.
+    Exit codes: 0 good, 1 failed, 2 bad usage or configuration, 3 not enough data.
     ");
+}
+
+#[test]
+fn help_fits_80_columns() {
+    let user = User::new();
+    for command in [
+        "",
+        "auto",
+        "config",
+        "demo",
+        "env",
+        "init",
+        "keys",
+        "keys add",
+        "keys remove",
+        "reload",
+        "rotate",
+        "run",
+        "serve",
+        "status",
+        "stop",
+        "trace",
+        "trace export",
+        "verify",
+    ] {
+        let run = user.run(&format!("{command} --help")).good();
+        let wide = run.out.lines().find(|line| line.chars().count() > 80);
+        assert_eq!(wide, None, "kmi {command}");
+    }
 }
 
 #[test]

@@ -228,8 +228,8 @@ impl<'a> Journey<'a> {
         let head = redact::redact(sent.response.headers_mut(), head, key, &self.live.pools);
         let verdict = judge::answer(&sent.response, kind, &head, Timestamp::now());
         let again = self.may_go_on(&verdict);
-        let whole = complete || judge::is_about_the_key(&verdict);
-        if !whole && !again {
+        let answers_here = complete || judge::is_about_the_key(&verdict);
+        if !answers_here && !again {
             // Too long to hold: relayed as it comes.
             return Next::Answer(self.relay(attempt, sent, head, verdict));
         }
@@ -239,7 +239,7 @@ impl<'a> Journey<'a> {
         relay::rebuild(&mut parts, &attempt, self.template.method());
         attempt.end(&verdict);
         let origin = Arc::clone(self.upstream.origin(self.surface));
-        let body = if whole {
+        let body = if answers_here {
             if complete {
                 origin.give_back(sent.connection);
             }
