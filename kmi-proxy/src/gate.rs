@@ -4,7 +4,7 @@
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
 
-use crate::{head_tap::HeadTap, home::Token, reply::Refusal};
+use crate::{client_socket::HeadTap, home::Token, reply::Refusal};
 
 /// Longest request target, in bytes.
 const MAX_TARGET: usize = 16 << 10;

@@ -1,12 +1,12 @@
 //! The rotating proxy: everything of kmi that has a socket or a file.
 
 mod body;
+mod client_socket;
 pub mod control;
 pub mod demo;
 pub mod engine;
 mod forward;
 mod gate;
-mod head_tap;
 pub mod home;
 pub mod keys;
 pub mod ledger;

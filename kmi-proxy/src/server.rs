@@ -12,8 +12,8 @@ use tokio::{
 };
 
 use crate::{
+    client_socket::ClientSocket,
     gate::{MAX_HEAD, Names},
-    head_tap::Tapped,
     proxy::Proxy,
     service,
 };
@@ -98,7 +98,7 @@ impl Server {
         let (proxy, names) = (Arc::clone(&self.proxy), Arc::clone(&self.names));
         async move {
             let _permit = permit;
-            let (stream, head) = Tapped::new(stream);
+            let (stream, head) = ClientSocket::new(stream);
             let service = service_fn(move |request| {
                 let (proxy, names, head) = (&proxy, &names, &head);
                 let serving =

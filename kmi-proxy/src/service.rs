@@ -7,9 +7,9 @@ use http_body_util::Either;
 use hyper::body::Incoming;
 
 use crate::{
+    client_socket::HeadTap,
     forward::{self, Destination, ReplyBody},
     gate::{self, Names},
-    head_tap::HeadTap,
     proxy::Proxy,
     quota_poll,
     reply::{self, Refusal},

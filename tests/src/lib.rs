@@ -7,6 +7,7 @@ mod patience;
 mod proxy;
 mod raw;
 mod scripted;
+mod tls;
 
 pub use self::{
     client::{Answer, Client, chat_body},
@@ -15,4 +16,5 @@ pub use self::{
     proxy::TestProxy,
     raw::Raw,
     scripted::{Scripted, at_once, then_close, then_keep},
+    tls::TlsFront,
 };

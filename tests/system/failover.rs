@@ -324,3 +324,38 @@ async fn a_long_upload_is_not_taken_for_a_slow_answer() -> anyhow::Result<()> {
     assert_eq!(raw.head().await?.0, 200);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_blocks_no_key() -> anyhow::Result<()> {
+    let bad_gateway = ErrorAnswer::new(502, "server_error", "bad gateway");
+    for act in [Act::Error(bad_gateway), Act::Close, Act::Error(errors::ENGINE_OVERLOADED)] {
+        let shown = format!("{act:?}");
+        let scenario =
+            Scenario::healthy(3).deciding(move |asked| (asked.seq <= 40).then(|| act.clone()));
+        let proxy = TestProxy::start_with(scenario, |settings| {
+            let pause = Duration::from_millis(1);
+            settings.health.outage_backoff = pause;
+            settings.health.outage_max_backoff = pause;
+        })
+        .await?;
+        let mut client = proxy.client().await?;
+        while proxy.upstream.records().len() < 40 {
+            let answer = client.chat(false).await?;
+            // The last one may have had its second try when all was well again.
+            let well = proxy.upstream.records().len() > 40;
+            let expected: &[u16] = if well { &[200] } else { &[429, 502] };
+            assert!(expected.contains(&answer.status.as_u16()), "{shown}: {}", answer.text());
+            assert_ne!(answer.header("x-kmi-error"), "no_usable_key", "{shown}");
+        }
+        let before = proxy.upstream.requests_per_key();
+        for _ in 0..3 {
+            assert_eq!(client.chat(false).await?.status, 200, "{shown}: well again at once");
+        }
+        let after = proxy.upstream.requests_per_key();
+        let served: Vec<_> =
+            after.iter().zip(&before).map(|(after, before)| after - before).collect();
+        assert_eq!(served, [1, 1, 1], "{shown}");
+        assert_eq!(proxy.verify()?.all.violations, 0);
+    }
+    Ok(())
+}

@@ -12,4 +12,5 @@ mod reload;
 mod rotation;
 mod stopping;
 mod streaming;
+mod tls;
 mod wire;

@@ -214,3 +214,26 @@ async fn a_client_that_leaves_in_its_own_body_is_gone() -> anyhow::Result<()> {
     assert_eq!(proxy.client().await?.chat(false).await?.header("x-kmi-turn"), "2");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_pipelined_and_left_is_gone_too() -> anyhow::Result<()> {
+    let slow = Act::SlowHead(LONG);
+    let proxy = TestProxy::start(Scenario::healthy(1).with_fault(0, When::Always, slow)).await?;
+    let (host, token) = (proxy.engine.address(), proxy.token()?);
+    for extra in ["", "\r\n", "GET /kmi-rotor/healthz HTTP/1.1\r\n"] {
+        let before = proxy.upstream.records().len();
+        let mut raw = proxy.raw().await?;
+        raw.send(format!(
+            "POST /kmi-rotor/v1/chat/completions HTTP/1.1\r\nHost: {host}\r\n\
+             Authorization: Bearer {}\r\nContent-Length: 2\r\n\r\n{{}}{extra}",
+            token.expose()
+        ))
+        .await?;
+        eventually(async || Ok(proxy.upstream.records().len() > before)).await?;
+        drop(raw);
+        let left = Instant::now();
+        eventually(async || Ok(proxy.upstream.records()[before].end == End::ClientGone)).await?;
+        assert!(left.elapsed() < CANCEL, "{extra:?}: {:?}", left.elapsed());
+    }
+    Ok(())
+}

@@ -1,9 +1,11 @@
-//! The client's socket, watched for the one thing that hyper mends without a word: a head with both
-//! Content-Length and Transfer-Encoding.
+//! The client's socket, watched for two things that hyper keeps to itself.
 //!
-//! Clients that send one request after the other are seen exactly. Of pipelined requests only the
-//! first is; the others get hyper's treatment, which is safe: the length is dropped, and the
-//! connection ends after the answer.
+//! A head with both Content-Length and Transfer-Encoding: hyper drops the length. Clients that
+//! send one request after the other are seen exactly. Of pipelined requests only the first is; the
+//! others get hyper's treatment, which is safe: the connection ends after the answer.
+//!
+//! A client that has gone: hyper does not look while it holds bytes of a further request, be it
+//! one line break too many, and the upstream would work on for nobody.
 
 use std::{
     io,
@@ -14,7 +16,10 @@ use std::{
 
 use memchr::memmem;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 
 use crate::gate::MAX_HEAD;
 
@@ -65,21 +70,32 @@ impl HeadTap {
     }
 }
 
-/// A socket whose heads are seen by a [`HeadTap`].
+/// A client's socket.
 #[derive(Debug)]
-pub(crate) struct Tapped<S> {
-    socket: S,
+pub(crate) struct ClientSocket {
+    socket: TcpStream,
     tap: Arc<HeadTap>,
 }
 
-impl<S> Tapped<S> {
-    pub(crate) fn new(socket: S) -> (Self, Arc<HeadTap>) {
+impl ClientSocket {
+    pub(crate) fn new(socket: TcpStream) -> (Self, Arc<HeadTap>) {
         let tap = Arc::<HeadTap>::default();
         (Self { socket, tap: Arc::clone(&tap) }, tap)
     }
+
+    /// An error once the client has closed its side and everything it sent was read. Costs a
+    /// system call only when something has happened on the socket.
+    fn still_there(&self, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut byte = [0];
+        match self.socket.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+            Poll::Ready(Ok(0)) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(_)) | Poll::Pending => Ok(()),
+        }
+    }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
+impl AsyncRead for ClientSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -94,7 +110,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
+impl AsyncWrite for ClientSocket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -105,6 +121,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes whenever it has been woken, so this is where it hears of a client's end.
+        self.still_there(cx)?;
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 
