@@ -25,7 +25,7 @@ use kmi_core::{
 use parking_lot::Mutex;
 
 pub use self::error::RotorError;
-use self::pools::{inventory_of, open_pool, open_pools, update_pool};
+use self::pools::{Update, inventory_of, open_pool, open_pools};
 use crate::{
     control::Tested,
     home::Home,
@@ -239,19 +239,22 @@ impl Rotor {
             keys::load(&sources(&self.home, &setup, &self.answers, SETTLE), &self.secret);
         let before = self.proxy.live();
         let mut parked = self.parked.lock();
-        let mut pools = Vec::new();
+        let (mut pools, mut updates) = (Vec::new(), Vec::new());
         for settings in &setup.settings.upstreams {
             let name = &settings.name;
             let inventory = inventory_of(name, &keys);
             let known = before.pool(Some(name)).or(parked.iter().find(|pool| pool.name() == name));
             let (all, mode) = (&setup.settings, self.mode());
             pools.push(if let Some(pool) = known {
-                update_pool(pool, all, settings, inventory, now)?;
-                pool.set_mode(mode);
+                updates.push(Update::prepare(pool, settings, inventory)?);
                 Arc::clone(pool)
             } else {
                 open_pool(&self.ledger, &self.recovered, all, settings, inventory, mode, now)?
             });
+        }
+        // Only now, when nothing can fail any more, does anything change.
+        for update in updates {
+            update.apply(setup.settings.health.clone(), self.mode(), now)?;
         }
         let gone = |pool: &&Arc<Pool>| pools.iter().all(|kept| kept.name() != pool.name());
         *parked = before.pools.iter().chain(&*parked).filter(gone).cloned().collect();

@@ -8,6 +8,7 @@ use kmi_core::{
     key::KeyId,
     state::Mode,
 };
+use kmi_health::Policy;
 
 use super::{DISABLED, RotorError, active_setting};
 use crate::{
@@ -72,21 +73,43 @@ pub(super) fn open_pool(
     Ok(Arc::new(pool))
 }
 
-/// Takes over what a reload found for an upstream.
-pub(super) fn update_pool(
-    pool: &Pool,
-    settings: &Settings,
-    upstream: &UpstreamSettings,
+/// What a reload found for a pool, checked, so that it can be taken over.
+pub(super) struct Update {
+    pool: Arc<Pool>,
+    /// `None` when the upstream's settings are the same.
+    way: Option<Upstream>,
     inventory: Inventory,
-    now: Timestamp,
-) -> Result<(), RotorError> {
-    if pool.upstream().settings() != upstream {
-        let way = Upstream::new(upstream).map_err(|source| RotorError::Upstream {
-            upstream: Arc::clone(&upstream.name),
-            source,
-        })?;
-        pool.set_upstream(way);
+}
+
+impl Update {
+    /// Checks everything that can fail, and changes nothing.
+    pub(super) fn prepare(
+        pool: &Arc<Pool>,
+        upstream: &UpstreamSettings,
+        inventory: Inventory,
+    ) -> Result<Self, RotorError> {
+        let name = || Arc::clone(&upstream.name);
+        let changed = pool.upstream().settings() != upstream;
+        let way = changed.then(|| Upstream::new(upstream)).transpose();
+        let way = way.map_err(|source| RotorError::Upstream { upstream: name(), source })?;
+        if !inventory.is_empty() {
+            inventory.ring().map_err(|source| RotorError::Ring { upstream: name(), source })?;
+        }
+        Ok(Self { pool: Arc::clone(pool), way, inventory })
     }
-    pool.adopt(inventory, settings.health.clone(), now)
-        .map_err(|source| RotorError::Ring { upstream: Arc::clone(&upstream.name), source })
+
+    pub(super) fn apply(
+        self,
+        policy: Policy,
+        mode: Mode,
+        now: Timestamp,
+    ) -> Result<(), RotorError> {
+        let Self { pool, way, inventory } = self;
+        if let Some(way) = way {
+            pool.set_upstream(way);
+        }
+        pool.set_mode(mode);
+        pool.adopt(inventory, policy, now)
+            .map_err(|source| RotorError::Ring { upstream: Arc::clone(pool.name()), source })
+    }
 }
