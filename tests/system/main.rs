@@ -8,6 +8,7 @@ mod leaks;
 mod modes;
 mod quota;
 mod rotation;
+mod sessions;
 mod stopping;
 mod streaming;
 mod wire;

@@ -35,7 +35,7 @@ pub(crate) use self::{intake::ReplayBudget, relay::Observer, wait::WaitingRoom};
 use crate::{
     body::{Idle, Relay},
     peek::{Peek, peek},
-    pool::{NoKey, Pool, Tried},
+    pool::{Affinity, NoKey, Pool, Tried},
     proxy::{Live, Proxy},
     reply::{self, Refusal},
     upstream::{Sent, Surface, Upstream},
@@ -77,6 +77,7 @@ struct Journey<'a> {
     facts: Arc<Facts>,
     intake: Intake<'a>,
     template: Template,
+    affinity: Affinity,
     tried: Tried,
     /// Whether the one more try that an overloaded engine or a 503 gets was used.
     tried_once_more: bool,
@@ -107,6 +108,7 @@ impl<'a> Journey<'a> {
         let peek = if is_json(&parts) { peek(intake.head()) } else { Peek::default() };
         let policy = live.settings.rotation.policy;
         let facts = Facts::new(&parts.method, to.rest, &parts.headers, peek, policy, arrived);
+        let affinity = facts.session_affinity();
         let upstream = to.pool.upstream();
         let target = upstream
             .target(to.surface, to.rest)
@@ -121,6 +123,7 @@ impl<'a> Journey<'a> {
             facts: Arc::new(facts),
             intake,
             template,
+            affinity,
             tried: Tried::default(),
             tried_once_more: false,
         })
@@ -143,7 +146,7 @@ impl<'a> Journey<'a> {
     /// The next attempt's key: at once, or after a wait where the settings allow one.
     async fn pick(&self) -> Result<Attempt, NoKey> {
         let model = self.facts.model.as_deref();
-        let pick = |now| self.pool.pick(&self.tried, model, now);
+        let pick = |now| self.pool.pick(&self.tried, model, &self.affinity, now);
         let picked = match pick(Timestamp::now()) {
             Ok(picked) => picked,
             Err(none) => {

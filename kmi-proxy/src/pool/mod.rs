@@ -4,9 +4,11 @@
 //! turn and noting it in the page are one step (FAIRNESS section 1). The lock is never held over
 //! an await; nothing under it touches a disk or a socket.
 
+mod affinity;
 mod epoch;
 mod journal;
 mod quota;
+mod sessions;
 mod state;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -30,8 +32,8 @@ use kmi_health::{
 };
 use parking_lot::Mutex;
 
-pub use self::journal::Journal;
 use self::state::State;
+pub use self::{affinity::Affinity, journal::Journal};
 use crate::{
     ledger::{Resumed, TurnPage},
     upstream::Upstream,
@@ -71,7 +73,7 @@ pub struct Picked {
     pub key: Arc<Key>,
     /// Its id as the trace has it.
     pub key_id: Arc<str>,
-    /// Its turn; `None` in manual mode.
+    /// Its turn; `None` in manual mode, and where something ties the request to its key.
     pub turn: Option<Place>,
     /// The epoch that the masks refer to.
     pub epoch: u64,
@@ -134,16 +136,18 @@ impl Pool {
         self.upstream.store(Arc::new(upstream));
     }
 
-    /// Chooses the key of the next attempt at a request that names `model` and has `tried` keys.
+    /// Chooses the key of the next attempt at a request that names `model`, has `tried` keys and
+    /// may be tied to one.
     pub fn pick(
         &self,
         tried: &Tried,
         model: Option<&str>,
+        affinity: &Affinity,
         now: Timestamp,
     ) -> Result<Picked, NoKey> {
         let mut state = self.state.lock();
         state.refresh(now, &self.journal);
-        state.pick(tried, model, now)
+        state.pick(tried, model, affinity, now)
     }
 
     /// Why no key can be chosen now.
