@@ -1,6 +1,7 @@
 //! System tests: a module per promise.
 
 mod failover;
+mod files;
 mod gate;
 mod hostile;
 mod key_changes;

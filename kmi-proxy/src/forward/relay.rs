@@ -11,7 +11,7 @@ use hyper::{Response, body::Incoming};
 use kmi_core::outcome::Outcome;
 use kmi_health::classify::Verdict;
 
-use super::{ReplyBody, attempt::Attempt, rewrite::strip_hop_by_hop};
+use super::{ReplyBody, attempt::Attempt, files::UploadScan, rewrite::strip_hop_by_hop};
 use crate::{
     body::{Idle, IdleError, Relay, RelayEnd},
     reply,
@@ -28,6 +28,7 @@ pub(crate) struct Observer {
     verdict: Verdict,
     connection: Option<(Arc<Origin>, Connection)>,
     scan: Option<UsageScan>,
+    upload: Option<UploadScan>,
 }
 
 impl Observer {
@@ -37,8 +38,10 @@ impl Observer {
         origin: Arc<Origin>,
         connection: Connection,
         scan: Option<UsageScan>,
+        upload: Option<UploadScan>,
     ) -> Self {
-        Self { attempt: Some(attempt), verdict, connection: Some((origin, connection)), scan }
+        let connection = Some((origin, connection));
+        Self { attempt: Some(attempt), verdict, connection, scan, upload }
     }
 
     fn end(&mut self, verdict: &Verdict) {
@@ -57,11 +60,18 @@ impl RelayEnd for Observer {
         if let Some(scan) = &mut self.scan {
             scan.feed(data);
         }
+        if let Some(upload) = &mut self.upload {
+            upload.feed(data);
+        }
     }
 
     fn ended(&mut self) {
         if let Some(attempt) = &mut self.attempt {
             attempt.first_byte();
+        }
+        // Before the client has the last byte and can name its file.
+        if let Some(upload) = self.upload.take() {
+            upload.finish();
         }
         if let Some((origin, connection)) = self.connection.take() {
             origin.give_back(connection);

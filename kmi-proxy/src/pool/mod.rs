@@ -6,6 +6,7 @@
 
 mod affinity;
 mod epoch;
+mod files;
 mod journal;
 mod quota;
 mod sessions;
@@ -32,8 +33,12 @@ use kmi_health::{
 };
 use parking_lot::Mutex;
 
-use self::state::State;
-pub use self::{affinity::Affinity, journal::Journal};
+pub use self::{
+    affinity::Affinity,
+    files::{Owner, SeveralAccounts, is_file_id},
+    journal::Journal,
+};
+use self::{files::Files, state::State};
 use crate::{
     ledger::{Resumed, TurnPage},
     upstream::Upstream,
@@ -45,6 +50,7 @@ pub struct Pool {
     journal: Journal,
     upstream: ArcSwap<Upstream>,
     state: Mutex<State>,
+    files: Files,
 }
 
 /// What a pool starts from.
@@ -118,7 +124,9 @@ impl Pool {
         now: Timestamp,
     ) -> Result<Self, RingError> {
         let state = State::open(start, &journal, now)?;
-        Ok(Self { journal, upstream: ArcSwap::from_pointee(upstream), state: Mutex::new(state) })
+        let files = Files::open(&journal);
+        let upstream = ArcSwap::from_pointee(upstream);
+        Ok(Self { journal, upstream, state: Mutex::new(state), files })
     }
 
     /// The upstream's name.
@@ -148,11 +156,6 @@ impl Pool {
         let mut state = self.state.lock();
         state.refresh(now, &self.journal);
         state.pick(tried, model, affinity, now)
-    }
-
-    /// Why no key can be chosen now.
-    pub fn exhausted(&self, now: Timestamp) -> Exhausted {
-        self.state.lock().exhausted(now)
     }
 
     /// Takes note of how an attempt ended.

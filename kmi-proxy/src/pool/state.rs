@@ -19,7 +19,7 @@ use kmi_health::{
 };
 
 use super::{
-    Affinity, Journal, NoKey, Picked, Place, RotateError, Seen, Start, Tried, epoch,
+    Affinity, Journal, NoKey, Picked, Place, RotateError, Seen, Start, Tried, epoch, files,
     sessions::Sessions,
 };
 use crate::ledger::{Resumed, TurnPage};
@@ -146,9 +146,13 @@ impl State {
         };
         let serves = |key: &usize| eligible.is_usable(*key) && !tried.contains(*key);
         let kept = kept.and_then(|id| self.inventory.position(id)).filter(serves);
-        let (key, turn, mask) = match self.mode {
-            Mode::Auto if kept.is_some() => (kept, None, Arc::clone(eligible.mask())),
-            Mode::Auto => match wheel.rotation.next(eligible, &tried) {
+        let (key, turn, mask) = match (affinity, self.mode) {
+            (Affinity::File(owner), _) => {
+                let key = files::serving(owner, &self.inventory, &self.board, serves);
+                (key, None, Arc::clone(eligible.mask()))
+            }
+            (_, Mode::Auto) if kept.is_some() => (kept, None, Arc::clone(eligible.mask())),
+            (_, Mode::Auto) => match wheel.rotation.next(eligible, &tried) {
                 Some(turn) => {
                     self.page.record(turn.number, turn.epoch, turn.slot);
                     self.open_turns += 1;
@@ -160,13 +164,16 @@ impl State {
                 }
                 None => (None, None, Arc::default()),
             },
-            Mode::Manual => {
+            (_, Mode::Manual) => {
                 let active = self.active.and_then(|id| self.inventory.position(id));
                 let key = manual(&wheel.rotation, eligible, active, &tried);
                 (key, None, Arc::clone(eligible.mask()))
             }
         };
         let Some(number) = key else {
+            if let Affinity::File(owner) = affinity {
+                return Err(self.no_key_of(owner, &tried, now));
+            }
             // A key that is usable now and was not chosen lacks the model: time mends that not.
             let next = self.board.next_usable(&tried, now).filter(|next| *next > now);
             return Err(NoKey { why: self.exhausted(now), next });
