@@ -25,7 +25,7 @@ use kmi_core::{
 use kmi_health::{Policy, classify::Verdict};
 use kmi_proxy::{
     ledger::Ledger,
-    pool::{Journal, Pool, Seen, Start, Tried},
+    pool::{Affinity, Journal, Pool, Seen, Start, Tried},
     settings::{TraceSettings, UpstreamSettings},
     upstream::Upstream,
 };
@@ -129,7 +129,7 @@ impl Place {
 /// One whole turn of a healthy key: choose it, note the turn in the page, take note of its end.
 fn turn(pool: &Pool, tried: &Tried, verdict: &Verdict, now: Timestamp) {
     let model = Some("kimi-for-coding");
-    if let Ok(picked) = pool.pick(tried, model, now) {
+    if let Ok(picked) = pool.pick(tried, model, &Affinity::None, now) {
         let seen = Seen {
             verdict,
             model,

@@ -93,6 +93,40 @@ impl Refusal {
         refusal
     }
 
+    /// The account of the files that a request names must wait; no other account has them.
+    pub fn file_account_must_wait(key: &str, seconds: u64) -> Self {
+        let message = format!(
+            "The uploaded file that this request names is with the account of key `{key}`, which is at its limit for {seconds} s more."
+        );
+        let mut refusal =
+            Self::new(StatusCode::TOO_MANY_REQUESTS, "file_account_unavailable", message);
+        refusal.kind = "rate_limit_reached_error";
+        refusal.retry_after = Some(seconds.max(1));
+        refusal
+    }
+
+    /// The account of the files that a request names cannot serve; no other account has them.
+    pub fn file_account_unavailable(key: &str, until: Option<jiff::Timestamp>) -> Self {
+        let when = until.map_or_else(String::new, |until| format!(" before {until:.0}"));
+        let message = format!(
+            "The uploaded file that this request names is with the account of key `{key}`, and no key of that account can serve it{when}. See `kmi status`, or upload the file again in a new conversation."
+        );
+        let mut refusal = Self::new(StatusCode::CONFLICT, "file_account_unavailable", message);
+        refusal.should_retry = Some(false);
+        refusal
+    }
+
+    /// A request names files of several accounts, and no account has them all.
+    pub fn files_of_several_accounts() -> Self {
+        let mut refusal = Self::new(
+            StatusCode::CONFLICT,
+            "files_of_several_accounts",
+            "This request names files that were uploaded to different accounts, and none has them all. Upload them again in a new conversation with one key (`kmi rotate`).",
+        );
+        refusal.should_retry = Some(false);
+        refusal
+    }
+
     /// No key works at all.
     pub fn no_key(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_usable_key", message)

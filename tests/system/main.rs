@@ -2,6 +2,7 @@
 
 mod accounts;
 mod failover;
+mod files;
 mod gate;
 mod hostile;
 mod key_changes;
@@ -10,6 +11,7 @@ mod modes;
 mod quota;
 mod reload;
 mod rotation;
+mod sessions;
 mod stopping;
 mod streaming;
 mod tls;

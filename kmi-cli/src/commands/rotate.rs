@@ -2,7 +2,11 @@
 
 use std::process::ExitCode;
 
-use kmi_core::{display::visible, snapshot::Snapshot, state::Mode};
+use kmi_core::{
+    display::visible,
+    snapshot::Snapshot,
+    state::{Mode, Policy},
+};
 use kmi_proxy::control::{Reply, Request};
 
 use super::{Context, status};
@@ -64,7 +68,11 @@ pub(super) fn auto(context: &Context<'_>, args: &AutoArgs) -> anyhow::Result<Exi
 fn in_words(snapshot: &Snapshot) -> String {
     match (snapshot.mode, &snapshot.active_key) {
         (Mode::Auto, _) => {
-            format!("auto: every request takes the next key ({})", snapshot.policy.as_str())
+            let who = match snapshot.policy {
+                Policy::RoundRobin => "every request takes",
+                Policy::Session => "every new conversation takes",
+            };
+            format!("auto: {who} the next key ({})", snapshot.policy.as_str())
         }
         (Mode::Manual, Some(label)) => format!("manual: {} serves every request", visible(label)),
         (Mode::Manual, None) => "manual, and no key to serve".to_owned(),

@@ -127,6 +127,11 @@ impl Board {
         if self.join(key, id) { self.settle_all(now) } else { Vec::new() }
     }
 
+    /// The keys of a key's account, itself included, ascending; none for a number that is no key's.
+    pub fn siblings(&self, key: usize) -> &[usize] {
+        self.keys.get(key).map_or(&[], |entry| &self.accounts[entry.account].members)
+    }
+
     /// The keys that turned out to share an account although their files do not say so: rotation
     /// among them gains nothing.
     pub fn undeclared_siblings(&self) -> Vec<Vec<usize>> {

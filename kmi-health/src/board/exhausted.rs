@@ -42,10 +42,16 @@ pub enum Exhausted {
 impl Board {
     /// Why no key is usable, and when the next one will be; `None` while one is.
     pub fn soonest(&self, now: Timestamp) -> Option<Exhausted> {
-        if !self.usable.is_empty() {
+        self.soonest_among(&KeySet::full(self.keys.len()), now)
+    }
+
+    /// As [`Self::soonest`] for a request that only some keys may serve.
+    pub fn soonest_among(&self, keys: &KeySet, now: Timestamp) -> Option<Exhausted> {
+        if keys.iter().any(|key| self.usable.contains(key)) {
             return None;
         }
-        let on = || self.keys.iter().filter(|entry| !entry.is_off());
+        let among = || keys.iter().filter_map(|key| self.keys.get(key));
+        let on = || among().filter(|entry| !entry.is_off());
         let spent = on().any(|entry| self.states(entry).into_iter().any(is_spent));
         Some(match on().filter_map(|entry| self.usable_at(entry, now)).min() {
             Some(at) if at.duration_since(now) <= SHORT_WAIT => Exhausted::ShortWait { at },

@@ -12,7 +12,7 @@ use std::{
 use http::{HeaderMap, Method};
 use kmi_core::{display, state::Policy};
 
-use crate::peek::Peek;
+use crate::{peek::Peek, pool::Affinity};
 
 /// What is known of a request from its start.
 #[derive(Debug)]
@@ -49,6 +49,14 @@ impl Facts {
             stream: peek.stream,
             policy,
             arrived,
+        }
+    }
+
+    /// What ties the request to a key under the policy in force.
+    pub(crate) fn session_affinity(&self) -> Affinity {
+        match (self.policy, &self.session_id) {
+            (Policy::Session, Some(session)) => Affinity::Session(Arc::clone(session)),
+            _ => Affinity::None,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod attempt;
 mod facts;
+mod files;
 mod intake;
 mod judge;
 mod redact;
@@ -28,6 +29,7 @@ use kmi_health::{
 use self::{
     attempt::{Attempt, Begin},
     facts::Facts,
+    files::UploadScan,
     intake::Intake,
     rewrite::Template,
 };
@@ -35,7 +37,7 @@ pub(crate) use self::{intake::ReplayBudget, relay::Observer, wait::WaitingRoom};
 use crate::{
     body::{Idle, Relay},
     peek::{Peek, peek},
-    pool::{NoKey, Pool, Retry, Tried},
+    pool::{Affinity, NoKey, Pool, Retry, Tried},
     proxy::{Live, Proxy},
     reply::{self, Refusal},
     upstream::{Sent, Surface, Upstream},
@@ -77,6 +79,7 @@ struct Journey<'a> {
     facts: Arc<Facts>,
     intake: Intake<'a>,
     template: Template,
+    affinity: Affinity,
     tried: Tried,
     /// The one more try that an overloaded engine, a 503 or a failed connection gets.
     once_more: OnceMore,
@@ -111,9 +114,11 @@ impl<'a> Journey<'a> {
         }
         let (parts, body) = request.into_parts();
         let intake = Intake::read(body, &proxy.replay).await?;
-        let peek = if is_json(&parts) { peek(intake.head()) } else { Peek::default() };
+        let mut peek = if is_json(&parts) { peek(intake.head()) } else { Peek::default() };
+        let named = std::mem::take(&mut peek.files);
         let policy = live.settings.rotation.policy;
         let facts = Facts::new(&parts.method, to.rest, &parts.headers, peek, policy, arrived);
+        let affinity = files::affinity(to.pool, &facts, &named)?;
         let upstream = to.pool.upstream();
         let target = upstream
             .target(to.surface, to.rest)
@@ -128,6 +133,7 @@ impl<'a> Journey<'a> {
             facts: Arc::new(facts),
             intake,
             template,
+            affinity,
             tried: Tried::default(),
             once_more: OnceMore::Unused,
         })
@@ -158,7 +164,7 @@ impl<'a> Journey<'a> {
     /// The next attempt's key: at once, or after a wait where the settings allow one.
     async fn pick(&self) -> Result<Attempt, NoKey> {
         let model = self.facts.model.as_deref();
-        let pick = |now| self.pool.pick(&self.tried, model, now);
+        let pick = |now| self.pool.pick(&self.tried, model, &self.affinity, now);
         let picked = match pick(Timestamp::now()) {
             Ok(picked) => picked,
             Err(none) => {
@@ -260,7 +266,7 @@ impl<'a> Journey<'a> {
         }
         if about_the_key {
             // A refusal of the pool's key is not the client's business (CONTRACT section 4).
-            let exhausted = self.pool.exhausted(Timestamp::now());
+            let exhausted = self.pool.exhausted_for(&self.affinity, Timestamp::now());
             return Next::Answer(self.answer_exhausted(exhausted));
         }
         Next::Answer(answer)
@@ -300,14 +306,20 @@ impl<'a> Journey<'a> {
     ) -> Response<ReplyBody> {
         let (parts, body) = sent.response.into_parts();
         let scan = relay::scan_for(&parts.headers).filter(|_| parts.status.is_success());
+        files::answered(self.pool, &self.facts, &parts);
+        let upload = UploadScan::of(self.pool, &attempt, &parts);
         let origin = Arc::clone(self.upstream.origin(self.surface));
-        let observer = Observer::new(attempt, verdict, origin, sent.connection, scan);
+        let observer = Observer::new(attempt, verdict, origin, sent.connection, scan, upload);
         let body = Idle::new(body, self.upstream.settings().idle_timeout);
         relay::relay(parts, head, body, observer, self.template.method())
     }
 
     fn answer_exhausted(&self, exhausted: Exhausted) -> Response<ReplyBody> {
-        self.own(&wait::refusal(exhausted, Timestamp::now()))
+        let now = Timestamp::now();
+        self.own(&match &self.affinity {
+            Affinity::File(owner) => files::refusal(self.pool, owner, exhausted, now),
+            Affinity::None | Affinity::Session(_) => wait::refusal(exhausted, now),
+        })
     }
 
     /// An answer of kmi's own, with the request's id.

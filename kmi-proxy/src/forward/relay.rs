@@ -11,7 +11,7 @@ use hyper::{Response, body::Incoming};
 use kmi_core::outcome::Outcome;
 use kmi_health::classify::Verdict;
 
-use super::{ReplyBody, attempt::Attempt, rewrite::strip_hop_by_hop};
+use super::{ReplyBody, attempt::Attempt, files::UploadScan, rewrite::strip_hop_by_hop};
 use crate::{
     body::{Idle, IdleError, Relay, RelayEnd},
     reply,
@@ -28,6 +28,7 @@ pub(crate) struct Observer {
     verdict: Verdict,
     connection: Option<(Arc<Origin>, Connection)>,
     scan: Option<UsageScan>,
+    upload: Option<UploadScan>,
 }
 
 impl Observer {
@@ -37,14 +38,17 @@ impl Observer {
         origin: Arc<Origin>,
         connection: Connection,
         scan: Option<UsageScan>,
+        upload: Option<UploadScan>,
     ) -> Self {
-        Self { attempt: Some(attempt), verdict, connection: Some((origin, connection)), scan }
+        let connection = Some((origin, connection));
+        Self { attempt: Some(attempt), verdict, connection, scan, upload }
     }
 
     /// For the rest of an answer whose attempt has ended.
     pub(crate) fn of_rest(origin: Arc<Origin>, connection: Connection) -> Self {
         let verdict = Verdict::of(Outcome::UpstreamError);
-        Self { attempt: None, verdict, connection: Some((origin, connection)), scan: None }
+        let connection = Some((origin, connection));
+        Self { attempt: None, verdict, connection, scan: None, upload: None }
     }
 
     fn end(&mut self, verdict: &Verdict) {
@@ -63,11 +67,18 @@ impl RelayEnd for Observer {
         if let Some(scan) = &mut self.scan {
             scan.feed(data);
         }
+        if let Some(upload) = &mut self.upload {
+            upload.feed(data);
+        }
     }
 
     fn ended(&mut self) {
         if let Some(attempt) = &mut self.attempt {
             attempt.first_byte();
+        }
+        // Before the client has the last byte and can name its file.
+        if let Some(upload) = self.upload.take() {
+            upload.finish();
         }
         if let Some((origin, connection)) = self.connection.take() {
             origin.give_back(connection);

@@ -10,6 +10,7 @@ use kmi_core::{
 };
 use kmi_health::{board::SavedBlock, classify::Scope};
 
+use super::Owner;
 use crate::ledger::{Sink, StoredSettings};
 
 /// Where a pool writes.
@@ -61,9 +62,49 @@ impl Journal {
         };
         self.stored.with_prefix(BLOCK).iter().filter_map(read).collect()
     }
+
+    /// A file was uploaded.
+    pub(super) fn remember_file(&self, id: &str, owner: &Owner, now: Timestamp) {
+        self.stored.set(&self.file_setting(id), &written_owner(owner, now));
+    }
+
+    /// A file is gone, or too old to be remembered.
+    pub(super) fn forget_file(&self, id: &str) {
+        self.stored.remove(&self.file_setting(id));
+    }
+
+    /// The files that earlier processes remembered, each with the time of its upload.
+    pub(super) fn files(&self) -> Vec<(Box<str>, Timestamp, Owner)> {
+        let prefix = self.file_setting("");
+        let read = |(setting, value): &(String, String)| {
+            let (at, owner) = read_owner(value)?;
+            Some((setting.strip_prefix(&prefix)?.into(), at, owner))
+        };
+        self.stored.with_prefix(&prefix).iter().filter_map(read).collect()
+    }
+
+    /// A slash stands neither in an upstream's name nor in a file's id.
+    fn file_setting(&self, id: &str) -> String {
+        format!("{FILE}{}/{id}", self.upstream)
+    }
 }
 
 const BLOCK: &str = "block.";
+const FILE: &str = "file.";
+
+/// Key, time and, where there is one, account: `k-12989f77 2026-11-23T12:00:00Z my account`.
+fn written_owner(owner: &Owner, at: Timestamp) -> String {
+    match &owner.account {
+        Some(account) => format!("{} {at} {account}", owner.key),
+        None => format!("{} {at}", owner.key),
+    }
+}
+
+fn read_owner(value: &str) -> Option<(Timestamp, Owner)> {
+    let mut words = value.splitn(3, ' ');
+    let (key, at) = (KeyId::parse(words.next()?)?, words.next()?.parse().ok()?);
+    Some((at, Owner { key, account: words.next().map(Into::into) }))
+}
 
 /// A reason, and until when: `rate_limited 2026-11-23T12:00:00Z`.
 fn written(reason: Reason, until: Option<Timestamp>) -> String {
@@ -94,5 +135,18 @@ mod tests {
         }
         assert_eq!(read("no_such_reason"), None);
         assert_eq!(read("rate_limited soon"), None);
+    }
+
+    #[test]
+    fn an_owner_reads_back() {
+        let at = Timestamp::from_second(1_795_000_000).unwrap();
+        let key = KeyId::parse("k-12989f77").unwrap();
+        for account in [None, Some("work".into()), Some("my account 2".into())] {
+            let owner = Owner { key, account };
+            assert_eq!(read_owner(&written_owner(&owner, at)), Some((at, owner)));
+        }
+        for bad in ["", "k-12989f77", "k-12989f77 soon", "key 2026-11-23T12:00:00Z"] {
+            assert_eq!(read_owner(bad), None, "{bad}");
+        }
     }
 }

@@ -4,9 +4,12 @@
 //! turn and noting it in the page are one step (FAIRNESS section 1). The lock is never held over
 //! an await; nothing under it touches a disk or a socket.
 
+mod affinity;
 mod epoch;
+mod files;
 mod journal;
 mod quota;
+mod sessions;
 mod state;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -31,8 +34,12 @@ use kmi_health::{
 };
 use parking_lot::Mutex;
 
-pub use self::journal::Journal;
-use self::state::State;
+pub use self::{
+    affinity::Affinity,
+    files::{Owner, SeveralAccounts, is_file_id},
+    journal::Journal,
+};
+use self::{files::Files, state::State};
 use crate::{
     ledger::{Resumed, TurnPage},
     upstream::Upstream,
@@ -44,6 +51,7 @@ pub struct Pool {
     journal: Journal,
     upstream: ArcSwap<Upstream>,
     state: Mutex<State>,
+    files: Files,
 }
 
 /// What a pool starts from.
@@ -72,7 +80,7 @@ pub struct Picked {
     pub key: Arc<Key>,
     /// Its id as the trace has it.
     pub key_id: Arc<str>,
-    /// Its turn; `None` in manual mode.
+    /// Its turn; `None` in manual mode, and where something ties the request to its key.
     pub turn: Option<Place>,
     /// The epoch that the masks refer to.
     pub epoch: u64,
@@ -117,7 +125,9 @@ impl Pool {
         now: Timestamp,
     ) -> Result<Self, RingError> {
         let state = State::open(start, &journal, now)?;
-        Ok(Self { journal, upstream: ArcSwap::from_pointee(upstream), state: Mutex::new(state) })
+        let files = Files::open(&journal);
+        let upstream = ArcSwap::from_pointee(upstream);
+        Ok(Self { journal, upstream, state: Mutex::new(state), files })
     }
 
     /// The upstream's name.
@@ -135,21 +145,18 @@ impl Pool {
         self.upstream.store(Arc::new(upstream));
     }
 
-    /// Chooses the key of the next attempt at a request that names `model` and has `tried` keys.
+    /// Chooses the key of the next attempt at a request that names `model`, has `tried` keys and
+    /// may be tied to one.
     pub fn pick(
         &self,
         tried: &Tried,
         model: Option<&str>,
+        affinity: &Affinity,
         now: Timestamp,
     ) -> Result<Picked, NoKey> {
         let mut state = self.state.lock();
         state.refresh(now, &self.journal);
-        state.pick(tried, model, now)
-    }
-
-    /// Why no key can be chosen now.
-    pub fn exhausted(&self, now: Timestamp) -> Exhausted {
-        self.state.lock().exhausted(now)
+        state.pick(tried, model, affinity, now)
     }
 
     /// Asks for a retry of an attempt that the upstream, not the key, has failed: the pause before

@@ -19,7 +19,10 @@ use kmi_health::{
     upstream::Upstream as UpstreamHealth,
 };
 
-use super::{Journal, NoKey, Picked, Place, RotateError, Seen, Start, Tried, epoch};
+use super::{
+    Affinity, Journal, NoKey, Picked, Place, RotateError, Seen, Start, Tried, epoch, files,
+    sessions::Sessions,
+};
 use crate::ledger::{Resumed, TurnPage};
 
 #[derive(Debug)]
@@ -35,6 +38,7 @@ pub(super) struct State {
     wheel: Option<Wheel>,
     /// Where the rotation stood when the last key went away.
     resting: Option<Resumed>,
+    sessions: Sessions,
     page: TurnPage,
     /// Turns that were given out and have not ended.
     pub(super) open_turns: u64,
@@ -61,6 +65,7 @@ impl State {
             board,
             wheel: None,
             resting: start.resumed,
+            sessions: Sessions::default(),
             page: start.page,
             open_turns: 0,
         };
@@ -126,6 +131,7 @@ impl State {
         &mut self,
         tried: &Tried,
         model: Option<&str>,
+        affinity: &Affinity,
         now: Timestamp,
     ) -> Result<Picked, NoKey> {
         let Some(wheel) = &mut self.wheel else {
@@ -138,23 +144,40 @@ impl State {
             .and_then(|model| self.board.usable_for(model))
             .map(|usable| Eligible::of(&usable, Arc::clone(wheel.rotation.ring())));
         let eligible = narrowed.as_ref().unwrap_or(&wheel.eligible);
-        let (key, turn, mask) = match self.mode {
-            Mode::Auto => match wheel.rotation.next(eligible, &tried) {
+        let kept = match (affinity, self.mode) {
+            (Affinity::Session(session), Mode::Auto) => self.sessions.key(session),
+            _ => None,
+        };
+        let serves = |key: &usize| eligible.is_usable(*key) && !tried.contains(*key);
+        let kept = kept.and_then(|id| self.inventory.position(id)).filter(serves);
+        let (key, turn, mask) = match (affinity, self.mode) {
+            (Affinity::File(owner), _) => {
+                let key = files::serving(owner, &self.inventory, &self.board, serves);
+                (key, None, Arc::clone(eligible.mask()))
+            }
+            (_, Mode::Auto) if kept.is_some() => (kept, None, Arc::clone(eligible.mask())),
+            (_, Mode::Auto) => match wheel.rotation.next(eligible, &tried) {
                 Some(turn) => {
                     self.page.record(turn.number, turn.epoch, turn.slot);
                     self.open_turns += 1;
+                    if let Affinity::Session(session) = affinity {
+                        self.sessions.keep(session, self.inventory.keys()[turn.key].id);
+                    }
                     let (number, prev_slot, slot) = (turn.number, turn.prev_slot, turn.slot);
                     (Some(turn.key), Some(Place { number, prev_slot, slot }), turn.eligible)
                 }
                 None => (None, None, Arc::default()),
             },
-            Mode::Manual => {
+            (_, Mode::Manual) => {
                 let active = self.active.and_then(|id| self.inventory.position(id));
                 let key = manual(&wheel.rotation, eligible, active, &tried);
                 (key, None, Arc::clone(eligible.mask()))
             }
         };
         let Some(number) = key else {
+            if let Affinity::File(owner) = affinity {
+                return Err(self.no_key_of(owner, &tried, now));
+            }
             // A key that is usable now and was not chosen lacks the model: time mends that not.
             let next = self.board.next_usable(&tried, now).filter(|next| *next > now);
             return Err(NoKey { why: self.exhausted(now), next });

@@ -261,3 +261,28 @@ fn a_key_much_slower_than_its_peers_is_shown_as_slow() {
     assert_eq!(usable(&board), [0, 1, 2]);
     assert_eq!(health(&board, 1), HEALTHY);
 }
+
+#[test]
+fn siblings_are_the_keys_of_an_account_declared_or_learnt() {
+    let keys = vec![key("a", Some("work")), key("b", None), key("c", Some("work"))];
+    let mut board = Board::new(&inventory(keys), Policy::default());
+    assert_eq!((board.siblings(0), board.siblings(1)), (&[0, 2][..], &[1][..]));
+    board.learn(1, &id("user-0123456789"), at(0));
+    board.learn(2, &id("user-0123456789"), at(0));
+    assert_eq!((board.siblings(0), board.siblings(1)), (&[0, 1, 2][..], &[0, 1, 2][..]));
+    assert!(board.siblings(3).is_empty(), "that is no key's number");
+}
+
+#[test]
+fn the_wait_of_some_keys_is_not_that_of_all() {
+    let mut board = board(3);
+    attempt(&mut board, 0, &too_fast(30), 0);
+    let among =
+        |board: &Board, keys: &[usize]| board.soonest_among(&keys.iter().copied().collect(), at(1));
+    assert_eq!(board.soonest(at(1)), None);
+    assert_eq!(among(&board, &[0]), Some(Exhausted::ShortWait { at: at(30) }));
+    assert_eq!(among(&board, &[0, 1]), None);
+    board.disable(0, at(1));
+    assert_eq!(among(&board, &[0]), Some(Exhausted::NoneWorking { at: None }));
+    assert_eq!(among(&board, &[]), Some(Exhausted::NoneWorking { at: None }));
+}
