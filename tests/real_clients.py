@@ -12,8 +12,9 @@ through kmi with seven keys in auto mode. Through kmi
 * User-Agent, other headers and body must be those of the direct run,
 * the client's own configuration must be as the direct run leaves it.
 
-Needs Python >= 3.12 somewhere (>= 3.9 for this script), npm, cargo, and the network for the first installation. $KMI names
-the kmi binary; without it target/debug/kmi is built. Only the standard library is used here.
+Needs Python >= 3.13 somewhere (>= 3.9 for this script), npm, cargo, and the network for the first
+installation. $KMI names the kmi binary; without it target/debug/kmi is built. Only the standard
+library is used here.
 """
 
 import hashlib
@@ -141,19 +142,31 @@ def once(folder, what, install):
     stamp.write_text(what)
 
 
+# What kimi-cli does at import. Python 3.12's first releases fail there (they set
+# `__orig_class__` on a frozen dataclass with slots), so the version alone does not tell.
+PYTHON_CHECK = """
+import venv
+from dataclasses import dataclass
+@dataclass(frozen=True, slots=True)
+class Generic[T]:
+    field: int
+Generic[int](field=1)
+"""
+
+
 def find_python():
-    """A Python >= 3.12; names in PATH may be shims that do not work, so each is tried."""
-    names = [sys.executable, "python3.14", "python3.13", "python3.12", "python3"]
-    pyenv = Path.home() / ".pyenv" / "versions"
-    names += sorted(pyenv.glob("3.1[2-9]*/bin/python3"), reverse=True)
-    check = "import sys, venv; sys.exit(sys.version_info < (3, 12))"
+    """A Python that runs kimi-cli, the newest of pyenv's first; names in PATH may be dead shims."""
+    versions = (Path.home() / ".pyenv" / "versions").glob("3.1[2-9]*/bin/python3")
+    newest_first = sorted(versions, key=lambda path: path.parts[-3].split("."), reverse=True)
+    names = [*newest_first, "python3.14", "python3.13", "python3.12", sys.executable, "python3"]
     for name in names:
         try:
-            if subprocess.run([name, "-c", check], capture_output=True).returncode == 0:
-                return name
+            check = subprocess.run([name, "-c", PYTHON_CHECK], capture_output=True)
         except OSError:
-            pass
-    raise Failure("kimi-cli needs Python >= 3.12 and there is none: install one (pyenv, uv, apt)")
+            continue
+        if check.returncode == 0:
+            return name
+    raise Failure("kimi-cli needs Python >= 3.13 and there is none: install one (pyenv, uv, apt)")
 
 
 def node_platform():
