@@ -88,3 +88,50 @@ impl InOrder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kmi_core::ring::Seat;
+
+    use super::*;
+
+    fn steps() -> impl Fn(usize) -> Step {
+        let ring = Arc::new(Ring::new(&[Seat::default(); 2]).unwrap());
+        move |key| Step::Turn { ring: Arc::clone(&ring), key, eligible: KeySet::full(2) }
+    }
+
+    fn assert_widest(order: &InOrder, should: f64) {
+        assert!((order.widest() - should).abs() < 1e-12, "{}", order.widest());
+    }
+
+    #[test]
+    fn turns_are_measured_in_the_order_of_their_numbers() {
+        let (step, mut order) = (steps(), InOrder::starting_at(1));
+        // As they come the second key is served twice in a row, as they were chosen it is not.
+        for (turn, key) in [(2, 1), (4, 1), (1, 0), (3, 0)] {
+            order.take(turn, step(key));
+        }
+        assert_widest(&order, 1.0);
+        assert!(order.waiting.is_empty());
+    }
+
+    #[test]
+    fn a_turn_that_comes_too_late_is_left_out() {
+        let (step, mut order) = (steps(), InOrder::default());
+        order.take(7, step(0));
+        order.take(3, step(0));
+        assert!(order.waiting.is_empty());
+        assert_eq!(order.next, Some(8));
+        assert_widest(&order, 1.0);
+    }
+
+    #[test]
+    fn waiting_is_bounded() {
+        let (step, mut order) = (steps(), InOrder::starting_at(1));
+        for turn in (2..).take(3 * MAX_WAITING) {
+            order.take(2 * turn, step(0));
+            assert!(order.waiting.len() <= MAX_WAITING);
+        }
+        assert_widest(&order, 1.0);
+    }
+}

@@ -42,6 +42,10 @@ fn in_every_line_an_edit_is_found() {
     assert_eq!(first_bad(|lines| edit(&mut lines[0], "\"seq\":1", "\"seq\":9")), Some(1));
     assert_eq!(first_bad(|lines| edit(&mut lines[6], "\"ok\"", "\"shutdown\"")), Some(7));
     assert_eq!(first_bad(|_| ()), None);
+    // After epoch lines an export may go on with any line, but with none that was edited.
+    let mut after_epoch = sealed(&rotation(&[1; 5], 100));
+    edit(&mut after_epoch[1], "\"seq\":2", "\"seq\":12");
+    assert_eq!(verify(&after_epoch).first_bad_seq, Some(2));
 }
 
 #[test]
