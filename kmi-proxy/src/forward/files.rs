@@ -3,7 +3,7 @@
 use std::{io::Read as _, sync::Arc, time::Duration};
 
 use flate2::read::{GzDecoder, ZlibDecoder};
-use http::{Method, header, response::Parts};
+use http::{HeaderValue, Method, header, response::Parts};
 use jiff::Timestamp;
 use kmi_core::inventory::Key;
 use kmi_health::board::Exhausted;
@@ -85,7 +85,7 @@ impl UploadScan {
         if !upload || !answer.status.is_success() {
             return None;
         }
-        let coding = answer.headers.get(header::CONTENT_ENCODING).map(|coding| coding.as_bytes());
+        let coding = answer.headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
         let coding = Coding::named(coding.unwrap_or(b"identity"))?;
         let (pool, key) = (Arc::clone(pool), Arc::clone(&attempt.picked().key));
         Some(Self { pool, key, coding, answer: Vec::new() })
