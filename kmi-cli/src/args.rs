@@ -18,7 +18,7 @@ pub(crate) use self::{
     client::{EnvArgs, RunArgs, Shell},
     keys::KeysCommand,
     moment::Moment,
-    trace::{ExportArgs, ExportFormat, Filter, TraceArgs, TraceCommand, VerifyArgs},
+    trace::{ExportArgs, ExportFormat, Filter, ShowArgs, TraceArgs, TraceCommand, VerifyArgs},
     usage_error::UsageError,
 };
 

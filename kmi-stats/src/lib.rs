@@ -3,12 +3,14 @@
 //! * [`verify`] — reads a trace line by line and says whether it proves a fair rotation.
 //! * [`report`] — what it says, with the field names of `kmi verify --json`.
 //! * [`conformity`] — the replay of one turn.
+//! * [`explain`] — why a key served an attempt.
 //! * [`confidence`], [`chi_square`], [`pair_gap`] — the numbers.
 #![forbid(unsafe_code)]
 
 pub mod chi_square;
 pub mod confidence;
 pub mod conformity;
+pub mod explain;
 pub mod pair_gap;
 pub mod report;
 pub mod verify;

@@ -6,11 +6,13 @@
 //! * [`status_table`] — the keys and how they fare.
 //! * [`verify_text`] — what a verification found, for people.
 //! * [`trace_row`] — one line per attempt.
+//! * [`explain_text`] — why a key served an attempt.
 //! * [`bars`] — shares as bars.
 //! * [`paint`], [`quantity`] — colours; durations, counts and shares as people write them.
 #![forbid(unsafe_code)]
 
 pub mod bars;
+pub mod explain_text;
 pub mod paint;
 pub mod quantity;
 pub mod status_table;

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::Method;
+use jiff::Timestamp;
+use kmi_core::state::KeyState;
 use kmi_proxy::{
     demo::{Act, Record, Reply, Scenario, When},
     settings::{UpstreamKind, UpstreamSettings},
 };
-use kmi_tests::TestProxy;
+use kmi_tests::{Client, TestProxy, chat_body};
 
 const KEY: &str = "sk-demo-key-0001";
 
@@ -72,6 +75,24 @@ async fn headers_keep_case_and_order() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Kimi's OpenAI surface reads bearers only: a client's habit must not cost a good key its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_with_x_api_key_alone_kills_no_key() -> anyhow::Result<()> {
+    let proxy = TestProxy::start(Scenario::healthy(2)).await?;
+    let mut client = Client::connect(proxy.engine.address(), None).await?;
+    for _ in 0..4 {
+        let request = client
+            .request(Method::POST, "/v1/chat/completions")
+            .header("x-api-key", proxy.token()?.expose())
+            .header("content-type", "application/json");
+        let answer = client.fetch(request, chat_body(false)).await?;
+        assert_eq!((answer.status.as_u16(), answer.header("x-kmi-attempts")), (200, "1"));
+    }
+    let keys = proxy.engine.rotor().snapshot(Timestamp::now()).keys;
+    assert!(keys.iter().all(|key| key.state == KeyState::Healthy), "{keys:#?}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_goes_where_the_token_was() -> anyhow::Result<()> {
     let proxy = TestProxy::start(Scenario::healthy(1)).await?;
@@ -79,6 +100,7 @@ async fn the_key_goes_where_the_token_was() -> anyhow::Result<()> {
     let api_key = format!("x-api-key: {KEY}");
     for (target, header, target_there, there) in [
         ("/v1/models", "Authorization: Bearer {token}\r\n", "/models", vec![&bearer]),
+        ("/v1/models", "X-API-Key: {token}\r\n", "/models", vec![&bearer, &api_key]),
         ("/v1/messages", "X-API-Key: {token}\r\n", "/messages", vec![&api_key]),
         ("/v1/messages", "Authorization: Bearer {token}\r\n", "/messages", vec![&bearer]),
         (
@@ -322,10 +344,10 @@ async fn answers_without_a_body_keep_their_heads() -> anyhow::Result<()> {
     // The connection is still good for more after each of them.
     let proxy = TestProxy::start(replying(200, &json, body)).await?;
     let mut client = proxy.client().await?;
-    for method in [http::Method::HEAD, http::Method::GET, http::Method::HEAD, http::Method::GET] {
+    for method in [Method::HEAD, Method::GET, Method::HEAD, Method::GET] {
         let request = client.request(method.clone(), "/v1/models");
         let answer = client.fetch(request, "").await?;
-        let expected = if method == http::Method::HEAD { &b""[..] } else { body };
+        let expected = if method == Method::HEAD { &b""[..] } else { body };
         assert_eq!(answer.body, expected);
     }
     Ok(())

@@ -12,7 +12,8 @@ Examples:
   kmi trace                                      follow what happens now
   kmi trace --json | jq .key                     the same as JSON lines
   kmi trace --key work --outcome rate_limited    only what you look for
-  kmi trace export -o trace.jsonl                everything, byte for byte";
+  kmi trace export -o trace.jsonl                everything, byte for byte
+  kmi trace show 4711                            why turn 4711 took its key";
 
 pub(super) const VERIFY_HELP: &str = "\
 Every turn is replayed: who was usable, whose turn it was, who served. FILE is
@@ -58,6 +59,23 @@ Examples:
   kmi trace export -o trace.jsonl
   kmi trace export --since 24h --format csv -o today.csv")]
     Export(ExportArgs),
+    /// Explain why a key was chosen, from the trace alone
+    #[command(after_help = "\
+A turn is the number in `x-kmi-turn` and in the first column of `kmi trace`; a
+request id is that in `x-kmi-request-id`. Times are UTC.
+
+Examples:
+  kmi trace show 4711
+  kmi trace show req-5c1b7d02-1a --json")]
+    Show(ShowArgs),
+}
+
+/// `kmi trace show`.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The number of a turn, or the id of a request
+    #[arg(value_name = "TURN|REQUEST_ID")]
+    pub(crate) what: String,
 }
 
 /// `kmi trace export`.

@@ -1,4 +1,6 @@
-//! `kmi trace`: following, and exporting.
+//! `kmi trace`: following, exporting, and explaining (`show`).
+
+mod show;
 
 use std::{
     collections::HashMap,
@@ -32,6 +34,7 @@ pub(super) fn run(context: &Context<'_>, args: &TraceArgs) -> anyhow::Result<Exi
     let config = context.load(&[])?;
     match &args.command {
         Some(TraceCommand::Export(args)) => export(&config, args),
+        Some(TraceCommand::Show(args)) => show::run(context, &config, args),
         None => follow(context, &config, &args.filter),
     }
 }

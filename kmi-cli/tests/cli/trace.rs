@@ -1,4 +1,4 @@
-//! `kmi trace` and `kmi trace export`.
+//! `kmi trace`, `kmi trace export` and `kmi trace show`.
 
 use std::{
     fs,
@@ -6,6 +6,8 @@ use std::{
     process::Stdio,
     sync::mpsc::{Receiver, channel},
 };
+
+use kmi_proxy::demo::{Act, Scenario, When, errors};
 
 use crate::{
     kmi::{User, mode},
@@ -150,4 +152,82 @@ fn csv_is_for_spreadsheets() {
     let head = text.lines().next().unwrap();
     assert!(head.contains("turn") && head.contains("outcome"), "{head}");
     assert_eq!(text.lines().filter(|line| line.contains("/chat/completions")).count(), 3, "{text}");
+}
+
+/// What an explanation is about stands in the answer's headers.
+#[test]
+fn a_choice_is_explained_from_the_trace() {
+    let spent = Act::Error(errors::WEEK_SPENT);
+    let refused = Act::Error(errors::TOO_MANY_REQUESTS.with_header("retry-after", "50"));
+    let scenario = Scenario::healthy(4).with_fault(0, When::Always, spent).with_fault(
+        2,
+        When::Always,
+        refused,
+    );
+    let upstream = Upstream::start(scenario);
+    let user = upstream.user();
+    user.run("-q auto on").good();
+    let proxy = Proxy::start(&user);
+    // k1 refuses, k2 serves; k3 refuses, k4 serves; k1 rests, k2 serves; k3 rests, k4 serves.
+    assert_eq!(proxy.keys(3), ["k2", "k4", "k2"]);
+    user.run("stop").good();
+
+    let run = user.run("trace show 2 --json").good();
+    let told = &run.json()["attempts"][0];
+    assert_eq!(told["sentence"], "turn 2: k2, because k1 was tried before (quota)");
+    assert_eq!((&told["follows_rule"], &told["attempt"]), (&true.into(), &2.into()));
+    let request = told["request_id"].as_str().unwrap();
+    let both = user.run(&format!("trace show {request} --json")).good().json();
+    let turns: Vec<_> = both["attempts"].as_array().unwrap().iter().map(|it| &it["turn"]).collect();
+    assert_eq!(turns, [1, 2], "both attempts of the request");
+
+    let text = user.run("trace show 5").good().out;
+    assert!(text.starts_with("turn 5: k2, because k1 was blocked until "), "{text}");
+    assert!(text.contains("(weekly quota)") && text.contains("replay: the rule leads"), "{text}");
+    assert!(text.contains("You've reached your weekly"), "{text}");
+    let others = user.run("trace show 5 --json").good().json()["attempts"][0]["others"].clone();
+    assert_eq!(
+        (&others[0]["label"], &others[0]["because"]["kind"]),
+        (&"k1".into(), &"blocked".into())
+    );
+    assert_eq!(
+        (&others[1]["label"], &others[1]["because"]["reason"]),
+        (&"k3".into(), &"rate_limited".into())
+    );
+    assert_eq!(
+        (&others[2]["label"], &others[2]["because"]["kind"]),
+        (&"k4".into(), &"later".into())
+    );
+
+    insta::assert_snapshot!(user.run("trace show 4711").told(), @"
+    1
+    --- out
+    --- err
+    error: the trace has no turn and no request `4711`
+    hint: it may still be under way, or be older than `trace.retention` keeps; `kmi trace` shows turns and `x-kmi-request-id` names requests
+    ");
+}
+
+#[test]
+fn what_is_no_turn_is_explained_too() {
+    let upstream = Upstream::healthy(2);
+    let user = upstream.user();
+    user.run("-q rotate k2").good();
+    let proxy = Proxy::start(&user);
+    assert_eq!(proxy.keys(1), ["k2"]);
+    user.run("-q keys disable k2").good();
+    assert_eq!(proxy.keys(1), ["k1"]);
+    user.run("stop").good();
+    let lines = user.run("trace export").good().out;
+    let told: Vec<String> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter_map(|line| Some(line["request_id"].as_str()?.to_owned()))
+        .map(|id| user.run(&format!("trace show {id} --json")).good().json())
+        .map(|shown| shown["attempts"][0]["sentence"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(told[0], "no turn: k2, the active key of manual mode");
+    let stands_in = "no turn: k1 stands in for the active key of manual mode, because k2 was \
+                     switched off at ";
+    assert!(told[1].starts_with(stands_in), "{told:?}");
 }

@@ -81,6 +81,7 @@ fn help_fits_80_columns() {
         "stop",
         "trace",
         "trace export",
+        "trace show",
         "verify",
     ] {
         let run = user.run(&format!("{command} --help")).good();

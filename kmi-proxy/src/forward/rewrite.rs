@@ -44,11 +44,14 @@ pub(crate) enum Credential {
 
 impl Credential {
     /// A client without any credential (its token is in the path) gets its surface's own kind.
+    ///
+    /// OpenAI's surface knows no `x-api-key`: a key that was sent in it alone would be answered 401
+    /// and be taken for dead, so it is sent as a bearer too.
     pub(crate) fn of(headers: &HeaderMap, surface: Surface) -> Self {
         let bearer = headers.contains_key(header::AUTHORIZATION);
         match (bearer, headers.contains_key(X_API_KEY), surface) {
-            (true, true, _) => Self::Both,
-            (false, true, _) | (false, false, Surface::Anthropic) => Self::XApiKey,
+            (true, true, _) | (false, true, Surface::OpenAi) => Self::Both,
+            (false, _, Surface::Anthropic) => Self::XApiKey,
             (true, false, _) | (false, false, Surface::OpenAi) => Self::Bearer,
         }
     }
@@ -237,6 +240,11 @@ mod tests {
         assert_eq!(
             credential(Surface::OpenAi, &[bearer, api_key]),
             "authorization: Bearer sk-secret-1, x-api-key: sk-secret-1"
+        );
+        assert_eq!(
+            credential(Surface::OpenAi, &[api_key]),
+            "authorization: Bearer sk-secret-1, x-api-key: sk-secret-1",
+            "OpenAI's surface does not read x-api-key"
         );
     }
 }

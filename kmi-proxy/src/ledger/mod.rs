@@ -9,6 +9,7 @@
 //! that was given out is in an `attempt` line, in a `gap` line, or still in flight; no turn number
 //! is used twice for the life of the state directory; one process writes.
 
+mod around;
 mod csv;
 mod error;
 mod export;

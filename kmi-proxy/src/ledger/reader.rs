@@ -32,7 +32,7 @@ pub struct StoredLine {
 }
 
 impl StoredLine {
-    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+    pub(super) fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self { seq: row.get::<_, i64>(0)?.unsigned_abs(), text: row.get(1)? })
     }
 }
@@ -58,6 +58,10 @@ impl Reader {
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         db.pragma_update(None, "query_only", true)?;
         Ok(Self { db })
+    }
+
+    pub(super) fn db(&self) -> &Connection {
+        &self.db
     }
 
     /// The numbers of the oldest and the newest line; `None` for an empty ledger.
