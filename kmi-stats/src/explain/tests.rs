@@ -49,7 +49,9 @@ fn health(key: usize, ms: i64, to: KeyState, why: Option<Reason>, until: Option<
 fn explain(attempt: Attempt, records: &[Record]) -> Explanation {
     let mut evidence = Evidence::new(attempt);
     evidence.record(&Record::Epoch(epoch(1, &ring(), None)));
-    records.iter().for_each(|record| evidence.record(record));
+    for record in records {
+        evidence.record(record);
+    }
     evidence.explain()
 }
 
