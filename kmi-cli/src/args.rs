@@ -8,6 +8,7 @@ mod keys;
 mod moment;
 mod seed;
 mod trace;
+mod usage;
 mod usage_error;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -19,6 +20,7 @@ pub(crate) use self::{
     keys::KeysCommand,
     moment::Moment,
     trace::{ExportArgs, ExportFormat, Filter, ShowArgs, TraceArgs, TraceCommand, VerifyArgs},
+    usage::{Grouping, UsageArgs},
     usage_error::UsageError,
 };
 
@@ -177,6 +179,9 @@ Examples:
     /// Check the trace: unbroken, complete, and fair
     #[command(after_help = trace::VERIFY_HELP)]
     Verify(VerifyArgs),
+    /// Sum up requests, tokens, and what the rotation cost in lost cache
+    #[command(after_help = usage::HELP)]
+    Usage(UsageArgs),
     /// Show and check the configuration
     Config {
         #[command(subcommand)]

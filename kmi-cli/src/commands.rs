@@ -11,6 +11,7 @@ mod run;
 mod serve;
 mod status;
 mod trace;
+mod usage;
 mod verify;
 
 use std::process::ExitCode;
@@ -88,6 +89,7 @@ pub(crate) fn run(cli: Cli, env: &Environment, output: Output) -> anyhow::Result
         Some(Command::Status(args)) => status::run(&context, &args),
         Some(Command::Stop) => serve::stop(&context),
         Some(Command::Trace(args)) => trace::run(&context, &args),
+        Some(Command::Usage(args)) => usage::run(&context, &args),
         Some(Command::Verify(args)) => verify::run(&context, &args),
     }
 }

@@ -59,6 +59,17 @@ pub fn is_unsafe(c: char) -> bool {
         | '\u{e0000}'..='\u{e007f}') // tags
 }
 
+/// A text as a cell of a CSV table (RFC 4180) that does nothing in a spreadsheet: one that would be
+/// taken for a formula gets a `'` before it.
+pub fn csv_cell(text: &str) -> Cow<'_, str> {
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    if !is_formula && !text.contains(['"', ',', '\r', '\n']) {
+        return Cow::Borrowed(text);
+    }
+    let inert = if is_formula { "'" } else { "" };
+    Cow::Owned(format!("\"{inert}{}\"", text.replace('"', "\"\"")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,5 +100,15 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_replaced() {
         assert_eq!(visible_bytes(b"a\xff\x1b"), "a\u{fffd}\\u{1b}");
+    }
+
+    #[test]
+    fn cells_are_inert_and_quoted() {
+        assert_eq!(csv_cell("kimi-for-coding"), "kimi-for-coding");
+        assert_eq!(csv_cell("a,\"b\"\n"), "\"a,\"\"b\"\"\n\"");
+        for start in ["=", "+", "-", "@", "\t", "\r"] {
+            assert_eq!(csv_cell(&format!("{start}cmd")), format!("\"'{start}cmd\""));
+        }
+        assert_eq!(csv_cell("=HYPERLINK(\"x\",\"y\")"), "\"'=HYPERLINK(\"\"x\"\",\"\"y\"\")\"");
     }
 }

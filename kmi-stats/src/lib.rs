@@ -4,6 +4,7 @@
 //! * [`report`] — what it says, with the field names of `kmi verify --json`.
 //! * [`conformity`] — the replay of one turn.
 //! * [`explain`] — why a key served an attempt.
+//! * [`usage`] — what was used, and what the rotation cost in lost cache.
 //! * [`confidence`], [`chi_square`], [`pair_gap`] — the numbers.
 #![forbid(unsafe_code)]
 
@@ -13,6 +14,7 @@ pub mod conformity;
 pub mod explain;
 pub mod pair_gap;
 pub mod report;
+pub mod usage;
 pub mod verify;
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub fn shares(shares: &[ShareReport], width: u16, paint: Paint) -> String {
 }
 
 /// A bar in eighths of a character; `most` fills the room.
-fn bar(n: u64, most: u64, room: usize) -> String {
+pub(crate) fn bar(n: u64, most: u64, room: usize) -> String {
     let eighths = u128::from(n) * 8 * room as u128 / u128::from(most.max(1));
     let (full, part) = (usize::try_from(eighths / 8).unwrap_or(room), (eighths % 8) as usize);
     let mut bar = "█".repeat(full.min(room));

@@ -8,6 +8,7 @@
 //! * [`trace_row`] — one line per attempt.
 //! * [`explain_text`] — why a key served an attempt.
 //! * [`bars`] — shares as bars.
+//! * [`usage_text`] — what was used, and what the rotation cost.
 //! * [`paint`], [`quantity`] — colours; durations, counts and shares as people write them.
 #![forbid(unsafe_code)]
 
@@ -17,4 +18,5 @@ pub mod paint;
 pub mod quantity;
 pub mod status_table;
 pub mod trace_row;
+pub mod usage_text;
 pub mod verify_text;

@@ -9,6 +9,7 @@ mod env;
 mod init;
 mod keys;
 mod kmi;
+mod kmi_usage;
 mod proxy;
 mod rotate;
 mod run;

@@ -199,7 +199,11 @@ impl Client {
 
     /// A small chat request; an error when the proxy is gone.
     pub(crate) fn chat(&mut self) -> std::io::Result<Answer> {
-        let body = r#"{"model":"kimi-for-coding","messages":[{"role":"user","content":"hi"}]}"#;
+        self.post(r#"{"model":"kimi-for-coding","messages":[{"role":"user","content":"hi"}]}"#)
+    }
+
+    /// A chat request with this body.
+    pub(crate) fn post(&mut self, body: &str) -> std::io::Result<Answer> {
         let request = format!("{}content-length: {}\r\n\r\n{body}", self.head, body.len());
         self.stream.get_mut().write_all(request.as_bytes())?;
         let mut head = String::new();

@@ -24,6 +24,7 @@ fn help_is_data() {
       keys    List, add, remove and switch keys
       trace   Follow the trace: which key served which request, and how it ended
       verify  Check the trace: unbroken, complete, and fair
+      usage   Sum up requests, tokens, and what the rotation cost in lost cache
       config  Show and check the configuration
       demo    Show it all against a built-in stand-in: no key, no network
 
@@ -82,6 +83,7 @@ fn help_fits_80_columns() {
         "trace",
         "trace export",
         "trace show",
+        "usage",
         "verify",
     ] {
         let run = user.run(&format!("{command} --help")).good();

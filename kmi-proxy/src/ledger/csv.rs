@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use kmi_core::display::csv_cell;
 use serde_json::{Map, Value};
 
 /// The columns, in order; what a line does not have stays empty.
@@ -68,43 +69,17 @@ pub(super) fn write_row(line: &str, out: &mut dyn Write) -> io::Result<()> {
         }
         match fields.get(*column) {
             None | Some(Value::Null) => {}
-            Some(Value::String(text)) => write_cell(text, out)?,
+            Some(Value::String(text)) => out.write_all(csv_cell(text).as_bytes())?,
             Some(number @ (Value::Number(_) | Value::Bool(_))) => write!(out, "{number}")?,
-            Some(list) => write_cell(&list.to_string(), out)?,
+            Some(list) => out.write_all(csv_cell(&list.to_string()).as_bytes())?,
         }
     }
     out.write_all(b"\r\n")
 }
 
-/// Writes a text as a cell (RFC 4180); one that a spreadsheet would take for a formula gets a `'`.
-fn write_cell(text: &str, out: &mut dyn Write) -> io::Result<()> {
-    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    if !is_formula && !text.contains(['"', ',', '\r', '\n']) {
-        return out.write_all(text.as_bytes());
-    }
-    let inert = if is_formula { "'" } else { "" };
-    write!(out, "\"{inert}{}\"", text.replace('"', "\"\""))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn cell(text: &str) -> String {
-        let mut out = Vec::new();
-        write_cell(text, &mut out).unwrap();
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn cells_are_inert_and_quoted() {
-        assert_eq!(cell("kimi-for-coding"), "kimi-for-coding");
-        assert_eq!(cell("a,\"b\"\n"), "\"a,\"\"b\"\"\n\"");
-        for start in ["=", "+", "-", "@", "\t", "\r"] {
-            assert_eq!(cell(&format!("{start}cmd")), format!("\"'{start}cmd\""));
-        }
-        assert_eq!(cell("=HYPERLINK(\"x\",\"y\")"), "\"'=HYPERLINK(\"\"x\"\",\"\"y\"\")\"");
-    }
 
     #[test]
     fn a_row_has_every_column() {
