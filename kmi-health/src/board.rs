@@ -98,15 +98,25 @@ impl Board {
     }
 
     /// The usable keys whose plan has a model, as far as is known; `None` when that leaves out no
-    /// key, or all of them: a model that no key has is the request's fault, and any key can say so.
-    pub fn usable_for(&self, model: &str) -> Option<KeySet> {
+    /// key.
+    ///
+    /// None of them is left while the keys that may have the model rest for a moment. Where none
+    /// will have it soon, nothing is left out: the name may be wrong, and any key can say so.
+    pub fn usable_for(&self, model: &str, now: Timestamp) -> Option<KeySet> {
         let lacks = |key: &usize| self.keys[*key].lacks(model);
         // Asked at every choice, so the usual answer must not cost a look at every key.
         if !self.some_lack_models || !self.usable.iter().any(|key| lacks(&key)) {
             return None;
         }
         let left: KeySet = self.usable.iter().filter(|key| !lacks(key)).collect();
-        (!left.is_empty()).then_some(left)
+        (!left.is_empty() || self.keys_for(model).iter().any(|key| self.is_soon_usable(key, now)))
+            .then_some(left)
+    }
+
+    /// The keys that are not known to lack a model, usable or not.
+    pub fn keys_for(&self, model: &str) -> KeySet {
+        let keys = self.keys.iter().enumerate();
+        keys.filter(|(_, entry)| !entry.lacks(model)).map(|(key, _)| key).collect()
     }
 
     /// The number of the key with this id.

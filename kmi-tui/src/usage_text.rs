@@ -186,9 +186,9 @@ mod tests {
 
         Rotation gave up about 28k cached prompt tokens (21.1 % of all). How this is estimated: 100 requests
         came after a request of their session on the same key, and 92 % of their prompts was cached; 55 came
-        after one on another key, with 35 %. Lost is what these would have found with the share of those. At
-        most 30k tokens can have been lost: no more of a prompt can be cached than the request before it
-        had.
+        after one on another key, with 35 %. Lost is what the latter would have found with the share of the
+        former. At most 30k tokens can have been lost: no more of a prompt can be cached than the request
+        before it had.
         "#);
     }
 
@@ -201,11 +201,11 @@ mod tests {
         new                        0         0       0       0       -        0     0
         all                     148k       160       8    135k    52 %      13k  ≤33k
 
-        What the rotation gave up in cached tokens cannot be estimated: only 3 requests
-        came after a request of their session on the same key, and 20 are needed to know
-        what staying keeps. 55 came after one on another key, and 35 % of their prompts
-        was cached. At most 30k tokens can have been lost: no more of a prompt can be
-        cached than the request before it had.
+        What the rotation gave up in cached tokens cannot be estimated: 20 requests
+        after one of their session on the same key are needed to know what staying
+        keeps, and there are 3. 55 came after one on another key, and 35 % of their
+        prompts was cached. At most 30k tokens can have been lost: no more of a prompt
+        can be cached than the request before it had.
         "#);
     }
 

@@ -359,3 +359,38 @@ async fn an_outage_blocks_no_key() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// The 404 of a key that lacks the model is not the last word while the one that has it rests.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_waits_for_the_key_that_has_it() -> anyhow::Result<()> {
+    let refused = errors::TOO_MANY_REQUESTS.with_header("retry-after", "2");
+    for on_exhausted in [OnExhausted::Fail, OnExhausted::Wait] {
+        let scenario = Scenario::healthy(3)
+            .with_fault(0, When::Requests(1..2), Act::Error(refused.clone()))
+            .with_fault(1, When::Always, Act::Error(errors::MODEL_NOT_FOUND))
+            .with_fault(2, When::Always, Act::Error(errors::MODEL_NOT_FOUND));
+        let proxy = TestProxy::start_with(scenario, |settings| {
+            settings.rotation.on_exhausted = on_exhausted;
+        })
+        .await?;
+        let mut client = proxy.client().await?;
+        let first = client.chat(false).await?;
+        assert_eq!(first.header("x-kmi-attempts"), "3");
+        assert_eq!(
+            (first.status.as_u16(), first.header("x-kmi-error")),
+            (429, "all_keys_rate_limited")
+        );
+        let second = client.chat(false).await?;
+        match on_exhausted {
+            OnExhausted::Fail => {
+                assert_eq!((second.status.as_u16(), second.header("x-kmi-attempts")), (429, "0"));
+                assert!(!second.header("retry-after").is_empty());
+            }
+            OnExhausted::Wait => assert_eq!(second.status, 200, "{}", second.text()),
+        }
+        let well = eventually(async || Ok(client.chat(false).await?.status == 200)).await?;
+        assert!(well < Duration::from_secs(15), "{well:?}");
+        assert_eq!(client.chat(false).await?.header("x-kmi-key"), "key-1");
+    }
+    Ok(())
+}

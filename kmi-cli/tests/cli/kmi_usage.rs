@@ -40,8 +40,8 @@ fn usage_is_summed_by_key_model_and_day() {
     k3   ██████████████████  2.4k         2       0    2.4k    83 %       68  ≤400
     all                      4.9k         5       1    4.8k    83 %      136  ≤600
 
-    What the rotation gave up in cached tokens cannot be estimated: only 0 requests came after a request
-    of their session on the same key, and 20 are needed to know what staying keeps. 3 came after one on
+    What the rotation gave up in cached tokens cannot be estimated: 20 requests after one of their
+    session on the same key are needed to know what staying keeps, and there are 0. 3 came after one on
     another key, and 83 % of their prompts was cached. At most 600 tokens can have been lost: no more of
     a prompt can be cached than the request before it had.
     --- err

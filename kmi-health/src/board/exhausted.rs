@@ -68,6 +68,13 @@ impl Board {
         on.filter_map(|(_, entry)| self.usable_at(entry, now)).min()
     }
 
+    /// Whether a key may serve within a short wait.
+    pub(super) fn is_soon_usable(&self, key: usize, now: Timestamp) -> bool {
+        let entry = &self.keys[key];
+        let at = self.usable_at(entry, now).filter(|_| !entry.is_off());
+        at.is_some_and(|at| at.duration_since(now) <= SHORT_WAIT)
+    }
+
     fn states(&self, entry: &Entry) -> [State; 2] {
         self.breakers(entry).map(Breaker::state)
     }

@@ -216,10 +216,10 @@ fn what_is_not_the_keys_fault_leaves_it_alone() {
 fn a_model_is_missing_in_one_plan_or_nowhere() {
     let mut board = board(2);
     let missing = answer(404, "Not found the model k3 or Permission denied");
-    assert_eq!(board.usable_for("k3"), None);
+    assert_eq!(board.usable_for("k3", at(4000)), None);
     attempt(&mut board, 0, &missing, 0);
-    assert_eq!(board.usable_for("k3"), Some(KeySet::from_iter([1])));
-    assert_eq!(board.usable_for("k2"), None);
+    assert_eq!(board.usable_for("k3", at(4000)), Some(KeySet::from_iter([1])));
+    assert_eq!(board.usable_for("k2", at(4000)), None);
     assert_eq!(usable(&board), [0, 1]);
     assert_eq!(health(&board, 0), (KeyState::Warn, Some(Reason::ModelNotAllowed), None));
     board.refresh(at(3600));
@@ -227,8 +227,25 @@ fn a_model_is_missing_in_one_plan_or_nowhere() {
 
     attempt(&mut board, 0, &missing, 4000);
     attempt(&mut board, 1, &missing, 4000);
-    assert_eq!(board.usable_for("k3"), None, "a wrong name is no key's fault");
+    assert_eq!(board.usable_for("k3", at(4000)), None, "a wrong name is no key's fault");
     assert_eq!((health(&board, 0), health(&board, 1)), (HEALTHY, HEALTHY));
+}
+
+#[test]
+fn a_model_waits_for_the_key_that_may_have_it() {
+    let missing = answer(404, "Not found the model k3 or Permission denied");
+    let left_after = |refusal: &Verdict| {
+        let mut board = board(2);
+        attempt(&mut board, 0, refusal, 0);
+        attempt(&mut board, 1, &missing, 0);
+        board.usable_for("k3", at(0))
+    };
+    let brief = answer(429, "We're receiving too many requests at the moment");
+    assert_eq!(left_after(&brief), Some(KeySet::default()), "key 0 is back in seconds");
+    // Nobody knows whether it has the model, and nobody is to wait for days to learn that.
+    let spent = answer(403, "You've reached your weekly usage limit");
+    assert_eq!(left_after(&spent), None);
+    assert_eq!(left_after(&answer(401, "Invalid Authentication")), None);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use kmi_core::outcome::Outcome;
 use kmi_health::{
     board::Exhausted,
-    classify::{Action, Verdict},
+    classify::{Action, Effect, Verdict},
 };
 
 use self::{
@@ -96,7 +96,14 @@ enum OnceMore {
 enum Next {
     Answer(Response<ReplyBody>),
     /// Another attempt; the answer is for the case that none can be made.
-    Again(Option<Response<ReplyBody>>),
+    Again(Option<Fallback>),
+}
+
+/// What the upstream said, kept while another attempt is sought.
+struct Fallback {
+    answer: Response<ReplyBody>,
+    /// It is that the key lacks the model, which holds for that key only.
+    lacks_model: bool,
 }
 
 impl<'a> Journey<'a> {
@@ -144,13 +151,22 @@ impl<'a> Journey<'a> {
         loop {
             let attempt = match self.pick().await {
                 Ok(attempt) => attempt,
-                Err(none) => return fallback.unwrap_or_else(|| self.answer_exhausted(none.why)),
+                Err(none) => return self.give_up(none, fallback),
             };
             match self.send(attempt).await {
                 Next::Answer(response) => return response,
                 Next::Again(answer) => fallback = answer,
             }
             self.pause().await;
+        }
+    }
+
+    /// No further attempt can be made. A key that lacks the model has not the last word while
+    /// another one, which may have it, only rests.
+    fn give_up(&self, none: NoKey, fallback: Option<Fallback>) -> Response<ReplyBody> {
+        match fallback {
+            Some(it) if !(it.lacks_model && none.model_rests) => it.answer,
+            _ => self.answer_exhausted(none.why),
         }
     }
 
@@ -261,12 +277,20 @@ impl<'a> Journey<'a> {
     /// What follows from a verdict when `answer` is at hand for the client.
     fn after(&mut self, verdict: &Verdict, answer: Response<ReplyBody>) -> Next {
         let about_the_key = judge::is_about_the_key(verdict);
+        let lacks_model = verdict.effect == Effect::LacksModel;
         if self.may_go_on(verdict) && self.has_leave(verdict) {
-            return Next::Again((!about_the_key).then_some(answer));
+            return Next::Again((!about_the_key).then_some(Fallback { answer, lacks_model }));
         }
         if about_the_key {
             // A refusal of the pool's key is not the client's business (CONTRACT section 4).
-            let exhausted = self.pool.exhausted_for(&self.affinity, Timestamp::now());
+            let (model, now) = (self.facts.model.as_deref(), Timestamp::now());
+            let exhausted = self.pool.exhausted_for(&self.affinity, model, now);
+            return Next::Answer(self.answer_exhausted(exhausted));
+        }
+        let others = lacks_model && self.live.settings.rotation.failover;
+        if let Some(model) = self.facts.model.as_deref().filter(|_| others)
+            && let Some(exhausted) = self.pool.model_rests(model, Timestamp::now())
+        {
             return Next::Answer(self.answer_exhausted(exhausted));
         }
         Next::Answer(answer)

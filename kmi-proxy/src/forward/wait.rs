@@ -128,7 +128,7 @@ mod tests {
         let mut asked = 0;
         let soon = |now: Timestamp| {
             let at = now + SignedDuration::from_secs(3);
-            NoKey { why: Exhausted::ShortWait { at }, next: Some(at) }
+            NoKey { why: Exhausted::ShortWait { at }, next: Some(at), model_rests: false }
         };
         let pick = |now| {
             asked += 1;
@@ -149,7 +149,7 @@ mod tests {
         for (on_exhausted, next) in
             [(OnExhausted::Fail, Some(Timestamp::now())), (OnExhausted::Wait, None)]
         {
-            let (none, settings) = (NoKey { why, next }, waits(on_exhausted));
+            let (none, settings) = (NoKey { why, next, model_rests: false }, waits(on_exhausted));
             let end = room.wait(none, false, &settings, Instant::now(), |_| unreachable!()).await;
             assert_eq!(end.unwrap_err(), none);
         }
@@ -162,7 +162,7 @@ mod tests {
             RotationSettings { on_exhausted: OnExhausted::Wait, ..RotationSettings::default() };
         let within = |seconds| {
             let at = Timestamp::now() + SignedDuration::from_secs(seconds);
-            NoKey { why: Exhausted::ShortWait { at }, next: Some(at) }
+            NoKey { why: Exhausted::ShortWait { at }, next: Some(at), model_rests: false }
         };
         let start = tokio::time::Instant::now();
         let arrived = start.into_std();

@@ -133,11 +133,16 @@ impl Pool {
     }
 
     /// Why no key can be chosen now for a request that is tied as this one is.
-    pub fn exhausted_for(&self, affinity: &Affinity, now: Timestamp) -> Exhausted {
+    pub fn exhausted_for(
+        &self,
+        affinity: &Affinity,
+        model: Option<&str>,
+        now: Timestamp,
+    ) -> Exhausted {
         let state = self.state.lock();
         match affinity {
             Affinity::File(owner) => state.no_key_of(owner, &KeySet::default(), now).why,
-            Affinity::None | Affinity::Session(_) => state.exhausted(now),
+            Affinity::None | Affinity::Session(_) => state.exhausted(model, now),
         }
     }
 }
@@ -153,7 +158,8 @@ impl State {
         let next = self.board.next_usable(&others, now).filter(|next| *next > now);
         // A key that is usable and was not chosen cannot serve this request: waiting is of no use.
         let why = self.board.soonest_among(&keys, now);
-        NoKey { why: why.unwrap_or(Exhausted::NoneWorking { at: None }), next }
+        let why = why.unwrap_or(Exhausted::NoneWorking { at: None });
+        NoKey { why, next, model_rests: false }
     }
 }
 

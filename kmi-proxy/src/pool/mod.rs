@@ -103,6 +103,8 @@ pub struct NoKey {
     pub why: Exhausted,
     /// When a key that the request has not tried may serve; `None`: waiting is of no use.
     pub next: Option<Timestamp>,
+    /// Keys that may have the request's model rest: what others said of it is not the last word.
+    pub model_rests: bool,
 }
 
 /// A turn's place in the rotation.
@@ -164,6 +166,12 @@ impl Pool {
     pub fn retry(self: &Arc<Self>, random: f64) -> Option<Retry> {
         let pause = self.state.lock().upstream.retry(random)?;
         Some(Retry { pool: Arc::clone(self), pause })
+    }
+
+    /// For how long the keys that may have a model rest, where all others are known to lack it;
+    /// `None` when one of them is usable, or none will be soon.
+    pub fn model_rests(&self, model: &str, now: Timestamp) -> Option<Exhausted> {
+        self.state.lock().model_rests(model, now)
     }
 
     /// Takes note of how an attempt ended.

@@ -135,14 +135,16 @@ impl State {
         now: Timestamp,
     ) -> Result<Picked, NoKey> {
         let Some(wheel) = &mut self.wheel else {
-            return Err(NoKey { why: Exhausted::NoneWorking { at: None }, next: None });
+            let why = Exhausted::NoneWorking { at: None };
+            return Err(NoKey { why, next: None, model_rests: false });
         };
         let epoch = wheel.rotation.epoch();
         let tried = tried.mask(epoch, &self.inventory);
         // Keys whose plan lacks the model stand aside for this request; that is rare.
-        let narrowed = model
-            .and_then(|model| self.board.usable_for(model))
-            .map(|usable| Eligible::of(&usable, Arc::clone(wheel.rotation.ring())));
+        let usable = model.and_then(|model| self.board.usable_for(model, now));
+        let model_rests = usable.as_ref().is_some_and(KeySet::is_empty);
+        let narrowed =
+            usable.map(|usable| Eligible::of(&usable, Arc::clone(wheel.rotation.ring())));
         let eligible = narrowed.as_ref().unwrap_or(&wheel.eligible);
         let kept = match (affinity, self.mode) {
             (Affinity::Session(session), Mode::Auto) => self.sessions.key(session),
@@ -178,9 +180,17 @@ impl State {
             if let Affinity::File(owner) = affinity {
                 return Err(self.no_key_of(owner, &tried, now));
             }
+            let mut others = tried;
+            if let Some(model) = model.filter(|_| model_rests) {
+                let may_have_it = self.board.keys_for(model);
+                let all = 0..self.inventory.keys().len();
+                for key in all.filter(|key| !may_have_it.contains(*key)) {
+                    others.insert(key);
+                }
+            }
             // A key that is usable now and was not chosen lacks the model: time mends that not.
-            let next = self.board.next_usable(&tried, now).filter(|next| *next > now);
-            return Err(NoKey { why: self.exhausted(now), next });
+            let next = self.board.next_usable(&others, now).filter(|next| *next > now);
+            return Err(NoKey { why: self.exhausted(model, now), next, model_rests });
         };
         let id = Arc::clone(&wheel.ids[number]);
         self.upstream.begin();
@@ -202,9 +212,18 @@ impl State {
         })
     }
 
-    /// Why no key can be chosen. With usable keys left (all of them tried), a moment's wait.
-    pub(super) fn exhausted(&self, now: Timestamp) -> Exhausted {
-        self.board.soonest(now).unwrap_or(Exhausted::ShortWait { at: now })
+    /// Why no key can be chosen for a model. With usable keys left (all of them tried), a moment's
+    /// wait.
+    pub(super) fn exhausted(&self, model: Option<&str>, now: Timestamp) -> Exhausted {
+        let rests = model.and_then(|model| self.model_rests(model, now));
+        rests.or_else(|| self.board.soonest(now)).unwrap_or(Exhausted::ShortWait { at: now })
+    }
+
+    /// For how long the keys that may have a model rest; `None` when one of them is usable, or none
+    /// will be soon.
+    pub(super) fn model_rests(&self, model: &str, now: Timestamp) -> Option<Exhausted> {
+        self.board.usable_for(model, now).filter(KeySet::is_empty)?;
+        self.board.soonest_among(&self.board.keys_for(model), now)
     }
 
     pub(super) fn observe(
