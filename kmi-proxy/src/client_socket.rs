@@ -1,8 +1,9 @@
-//! The client's socket, watched for two things that hyper keeps to itself.
+//! The client's socket, watched for three things that hyper keeps to itself.
 //!
-//! A head with both Content-Length and Transfer-Encoding: hyper drops the length. Clients that
-//! send one request after the other are seen exactly. Of pipelined requests only the first is; the
-//! others get hyper's treatment, which is safe: the connection ends after the answer.
+//! A head with both Content-Length and Transfer-Encoding: hyper drops the length. A target with a
+//! fragment: hyper drops that. Clients that send one request after the other are seen exactly. Of
+//! pipelined requests only the first is; the others get hyper's treatment, which is safe: the
+//! connection ends after the answer, or the target goes on without the fragment.
 //!
 //! A client that has gone: hyper does not look while it holds bytes of a further request, be it
 //! one line break too many, and the upstream would work on for nobody.
@@ -46,6 +47,14 @@ impl HeadTap {
             let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
             name.trim_ascii().eq_ignore_ascii_case(b"content-length")
         })
+    }
+
+    /// Whether the request line has a `#`.
+    pub(crate) fn has_fragment(&self) -> bool {
+        let head = self.0.lock();
+        // An empty line may stand before it.
+        let line = head.bytes.trim_ascii_start().split(|byte| *byte == b'\n').next();
+        memchr::memchr(b'#', line.unwrap_or_default()).is_some()
     }
 
     fn read(&self, bytes: &[u8]) {
@@ -162,6 +171,18 @@ mod tests {
         assert!(names_length(&["POST / HTTP/1.1\r\nConte", "nt-Length:5\r\n\r", "\n"]));
         assert!(names_length(&["POST / HTTP/1.1\nContent-Length: 5\n\n"]));
         assert!(!names_length(&["POST / HTTP/1.1\r\nX-Content-Length: 5\r\n\r\n"]));
+    }
+
+    #[test]
+    fn a_fragment_is_seen_in_the_request_line_only() {
+        let has = |head: &str| {
+            let tap = HeadTap::default();
+            tap.read(head.as_bytes());
+            tap.has_fragment()
+        };
+        assert!(has("GET /a#b HTTP/1.1\r\n\r\n"));
+        assert!(has("\r\nGET /a?b#c HTTP/1.1\r\n\r\n"));
+        assert!(!has("GET /a HTTP/1.1\r\nX: #1\r\n\r\n"));
     }
 
     #[test]

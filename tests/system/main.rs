@@ -1,6 +1,7 @@
 //! System tests: a module per promise.
 
 mod accounts;
+mod edge;
 mod failover;
 mod files;
 mod gate;
