@@ -8,6 +8,7 @@ mod gate;
 mod hostile;
 mod key_changes;
 mod leaks;
+mod limits;
 mod modes;
 mod quota;
 mod reload;
