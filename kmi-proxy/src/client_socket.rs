@@ -1,17 +1,23 @@
-//! The client's socket, watched for two things that hyper keeps to itself.
+//! The client's socket, watched for three things that hyper keeps to itself.
 //!
-//! A head with both Content-Length and Transfer-Encoding: hyper drops the length. Clients that
-//! send one request after the other are seen exactly. Of pipelined requests only the first is; the
-//! others get hyper's treatment, which is safe: the connection ends after the answer.
+//! A head with both Content-Length and Transfer-Encoding: hyper drops the length. A target with a
+//! fragment: hyper drops that. Clients that send one request after the other are seen exactly. Of
+//! pipelined requests only the first is; the others get hyper's treatment, which is safe: the
+//! connection ends after the answer, or the target goes on without the fragment.
 //!
 //! A client that has gone: hyper does not look while it holds bytes of a further request, be it
 //! one line break too many, and the upstream would work on for nobody.
+//!
+//! And for two that hyper has no clock for: a head that comes in drops, and an answer that nobody
+//! reads.
 
 use std::{
+    future::Future as _,
     io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use memchr::memmem;
@@ -19,9 +25,10 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    time::Sleep,
 };
 
-use crate::gate::MAX_HEAD;
+use crate::{gate::MAX_HEAD, settings::ProxySettings};
 
 const END: &[u8] = b"\r\n\r\n";
 /// A larger buffer is not kept for the connection's next request.
@@ -46,6 +53,20 @@ impl HeadTap {
             let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
             name.trim_ascii().eq_ignore_ascii_case(b"content-length")
         })
+    }
+
+    /// Whether the request line has a `#`.
+    pub(crate) fn has_fragment(&self) -> bool {
+        let head = self.0.lock();
+        // An empty line may stand before it.
+        let line = head.bytes.trim_ascii_start().split(|byte| *byte == b'\n').next();
+        memchr::memchr(b'#', line.unwrap_or_default()).is_some()
+    }
+
+    /// Whether a head has begun that is not yet whole. Line breaks between requests are none.
+    fn is_open(&self) -> bool {
+        let head = self.0.lock();
+        !head.complete && !head.bytes.trim_ascii().is_empty()
     }
 
     fn read(&self, bytes: &[u8]) {
@@ -75,12 +96,54 @@ impl HeadTap {
 pub(crate) struct ClientSocket {
     socket: TcpStream,
     tap: Arc<HeadTap>,
+    /// Runs while a head is begun and not whole.
+    head: Deadline,
+    /// Runs while the client does not read.
+    stall: Deadline,
+}
+
+/// A limit, whose clock runs from the first wait until it is cleared.
+#[derive(Debug)]
+struct Deadline {
+    limit: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    fn new(limit: Duration) -> Self {
+        Self { limit, timer: None }
+    }
+
+    fn poll<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let limit = self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn clear(&mut self) {
+        self.timer = None;
+    }
+
+    /// The result of a write; an error where it has waited for too long.
+    fn over<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_pending() {
+            return self.poll(cx);
+        }
+        self.clear();
+        written
+    }
 }
 
 impl ClientSocket {
-    pub(crate) fn new(socket: TcpStream) -> (Self, Arc<HeadTap>) {
+    pub(crate) fn new(socket: TcpStream, settings: &ProxySettings) -> (Self, Arc<HeadTap>) {
         let tap = Arc::<HeadTap>::default();
-        (Self { socket, tap: Arc::clone(&tap) }, tap)
+        let (head, stall) = (settings.head_timeout, settings.stall_timeout);
+        let (head, stall) = (Deadline::new(head), Deadline::new(stall));
+        (Self { socket, tap: Arc::clone(&tap), head, stall }, tap)
     }
 
     /// An error once the client has closed its side and everything it sent was read. Costs a
@@ -106,6 +169,11 @@ impl AsyncRead for ClientSocket {
         if matches!(read, Poll::Ready(Ok(()))) {
             self.tap.read(&buf.filled()[before..]);
         }
+        if !self.tap.is_open() {
+            self.head.clear();
+        } else if read.is_pending() {
+            return self.head.poll(cx);
+        }
         read
     }
 }
@@ -117,7 +185,8 @@ impl AsyncWrite for ClientSocket {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.tap.written();
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.stall.over(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -136,7 +205,8 @@ impl AsyncWrite for ClientSocket {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.tap.written();
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bytes)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bytes);
+        self.stall.over(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -162,6 +232,18 @@ mod tests {
         assert!(names_length(&["POST / HTTP/1.1\r\nConte", "nt-Length:5\r\n\r", "\n"]));
         assert!(names_length(&["POST / HTTP/1.1\nContent-Length: 5\n\n"]));
         assert!(!names_length(&["POST / HTTP/1.1\r\nX-Content-Length: 5\r\n\r\n"]));
+    }
+
+    #[test]
+    fn a_fragment_is_seen_in_the_request_line_only() {
+        let has = |head: &str| {
+            let tap = HeadTap::default();
+            tap.read(head.as_bytes());
+            tap.has_fragment()
+        };
+        assert!(has("GET /a#b HTTP/1.1\r\n\r\n"));
+        assert!(has("\r\nGET /a?b#c HTTP/1.1\r\n\r\n"));
+        assert!(!has("GET /a HTTP/1.1\r\nX: #1\r\n\r\n"));
     }
 
     #[test]

@@ -70,7 +70,8 @@ fn version(version: Version) -> Result<(), Refusal> {
         StatusCode::HTTP_VERSION_NOT_SUPPORTED,
         "http_version_not_supported",
         "kmi speaks HTTP/1.1 only.",
-    ))
+    )
+    .closing())
 }
 
 /// hyper's own limit counts what it has read so far, and may see a larger head at once.
@@ -167,11 +168,14 @@ fn framing(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Refuses a head with both kinds of framing. hyper drops the length and closes the connection
-/// afterwards, so only the wire shows it.
-pub(crate) fn one_framing(headers: &HeaderMap, head: &HeadTap) -> Result<(), Refusal> {
+/// Refuses what only the wire shows: both kinds of framing (hyper drops the length and closes the
+/// connection afterwards), and a fragment in the target (it would be dropped on the way).
+pub(crate) fn on_the_wire(headers: &HeaderMap, head: &HeadTap) -> Result<(), Refusal> {
     if headers.contains_key(header::TRANSFER_ENCODING) && head.names_length() {
         return Err(Refusal::bad("ambiguous_framing", "The body's framing is ambiguous."));
+    }
+    if head.has_fragment() {
+        return Err(Refusal::bad("target_not_allowed", "The target has a fragment."));
     }
     Ok(())
 }

@@ -18,9 +18,6 @@ use crate::{
     service,
 };
 
-/// A client has this long for a request's head, and an unused connection is kept for as long:
-/// longer than clients keep theirs (95 s), so that none meets a closing one.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(100);
 /// Header fields a request may have.
 const HEADERS_LIMIT: usize = 100;
 /// How long accepting rests after an error such as "too many open files".
@@ -96,9 +93,11 @@ impl Server {
         mut stop: watch::Receiver<()>,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (proxy, names) = (Arc::clone(&self.proxy), Arc::clone(&self.names));
+        let live = self.proxy.live();
         async move {
             let _permit = permit;
-            let (stream, head) = ClientSocket::new(stream);
+            let settings = &live.settings.proxy;
+            let (stream, head) = ClientSocket::new(stream, settings);
             let service = service_fn(move |request| {
                 let (proxy, names, head) = (&proxy, &names, &head);
                 let serving =
@@ -107,11 +106,12 @@ impl Server {
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
+                .header_read_timeout(settings.idle_timeout)
                 .max_buf_size(MAX_HEAD)
                 .max_headers(HEADERS_LIMIT)
                 .preserve_header_case(true)
                 .serve_connection(TokioIo::new(stream), service);
+            drop(live);
             let mut connection = std::pin::pin!(connection);
             tokio::select! {
                 // A broken connection is the client's business; its attempt reports itself.

@@ -26,7 +26,7 @@ pub(crate) async fn serve(
     let arrived = Instant::now();
     let own = |response: Response<_>| response.map(Either::Left);
     let checked = gate::check(&request, &names);
-    if let Err(refusal) = checked.and_then(|()| gate::one_framing(request.headers(), &head)) {
+    if let Err(refusal) = checked.and_then(|()| gate::on_the_wire(request.headers(), &head)) {
         return own(refusal.response());
     }
     if request.method() == Method::OPTIONS {

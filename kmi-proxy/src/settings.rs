@@ -56,6 +56,13 @@ pub struct ProxySettings {
     pub max_connections: usize,
     /// How long running requests may go on after SIGTERM.
     pub drain_timeout: Duration,
+    /// From a request's first byte to the end of its head.
+    pub head_timeout: Duration,
+    /// How long a connection without a request is kept. Longer than clients keep theirs (95 s),
+    /// so that none meets a closing one.
+    pub idle_timeout: Duration,
+    /// How long a client may pause in its body, or not read its answer.
+    pub stall_timeout: Duration,
 }
 
 impl Default for ProxySettings {
@@ -66,6 +73,9 @@ impl Default for ProxySettings {
             allow_remote: false,
             max_connections: 1024,
             drain_timeout: Duration::from_secs(30),
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(100),
+            stall_timeout: Duration::from_mins(1),
         }
     }
 }

@@ -45,9 +45,14 @@ impl Raw {
 
     /// Reads until the proxy closes the connection, or resets it.
     pub async fn to_end(&mut self) -> anyhow::Result<String> {
+        Ok(String::from_utf8_lossy(&self.bytes_to_end().await?).into_owned())
+    }
+
+    /// The same, byte for byte.
+    pub async fn bytes_to_end(&mut self) -> anyhow::Result<Vec<u8>> {
         // A reset ends a connection as well; what came before it stays.
         let _ = in_time(self.stream.read_to_end(&mut self.read)).await?;
-        Ok(std::mem::take(&mut self.read)).map(|read| String::from_utf8_lossy(&read).into_owned())
+        Ok(std::mem::take(&mut self.read))
     }
 
     /// The status of the next answer, and its whole head.

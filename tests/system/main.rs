@@ -1,12 +1,14 @@
 //! System tests: a module per promise.
 
 mod accounts;
+mod edge;
 mod failover;
 mod files;
 mod gate;
 mod hostile;
 mod key_changes;
 mod leaks;
+mod limits;
 mod modes;
 mod quota;
 mod reload;

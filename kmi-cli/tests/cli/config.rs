@@ -20,6 +20,9 @@ fn show_prints_every_value_with_its_origin() {
     proxy.allow_remote = false                                 # default
     proxy.max_connections = 1024                               # default
     proxy.drain_timeout = "30s"                                # default
+    proxy.head_timeout = "10s"                                 # default
+    proxy.idle_timeout = "100s"                                # default
+    proxy.stall_timeout = "1m"                                 # default
     keys.dir = "_auths"                                        # default
     state.dir = "state"                                        # default
     rotation.mode = "auto"                                     # ~/.kmi/.env:1 KMI_ROTATION_MODE

@@ -23,8 +23,6 @@ const REPLAY_LIMIT: usize = 4 << 20;
 const REPLAY_TOTAL: usize = 256 << 20;
 /// How much of a larger request is read before it is sent on, to see its model and session.
 const PEEK_LIMIT: usize = 64 << 10;
-/// A client that sends nothing of its body for so long is given up.
-const BODY_IDLE: Duration = Duration::from_mins(1);
 
 /// Memory that held bodies take, over all requests.
 #[derive(Debug, Default)]
@@ -72,15 +70,20 @@ enum Held {
 }
 
 impl<'a> Intake<'a> {
-    /// Reads a body whole, or its beginning when it is too large to be held.
-    pub(crate) async fn read(body: Incoming, budget: &'a ReplayBudget) -> Result<Self, Refusal> {
+    /// Reads a body whole, or its beginning when it is too large to be held. A client that sends
+    /// nothing of it for longer than `stall` is given up.
+    pub(crate) async fn read(
+        body: Incoming,
+        budget: &'a ReplayBudget,
+        stall: Duration,
+    ) -> Result<Self, Refusal> {
         let known =
             body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         // A body of unknown length may grow to the limit.
         let wanted = known.unwrap_or(REPLAY_LIMIT);
         let share = if wanted <= REPLAY_LIMIT { budget.take(wanted) } else { None };
         let limit = if share.is_some() { REPLAY_LIMIT } else { PEEK_LIMIT };
-        let mut rest = Idle::new(body, BODY_IDLE);
+        let mut rest = Idle::new(body, stall);
         let (head, ended) = collect(&mut rest, known.unwrap_or(0).min(limit), limit).await?;
         Ok(Self {
             held: if ended { Held::Whole(head) } else { Held::Large { head, rest } },

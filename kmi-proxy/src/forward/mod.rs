@@ -120,7 +120,7 @@ impl<'a> Journey<'a> {
             ));
         }
         let (parts, body) = request.into_parts();
-        let intake = Intake::read(body, &proxy.replay).await?;
+        let intake = Intake::read(body, &proxy.replay, live.settings.proxy.stall_timeout).await?;
         let mut peek = if is_json(&parts) { peek(intake.head()) } else { Peek::default() };
         let named = std::mem::take(&mut peek.files);
         let policy = live.settings.rotation.policy;
