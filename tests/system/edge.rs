@@ -248,8 +248,8 @@ async fn client_case(proxy: &TestProxy, case: &ClientCase) -> anyhow::Result<()>
     ensure!(!goes_on || statuses[1] == 200, "{wire}");
 
     let records = proxy.upstream.records();
-    let passed = records.len() - before;
-    ensure!(passed == usize::from(case.passes.is_some()), "{passed} went upstream: {wire}");
+    let went = records.len() - before;
+    ensure!(went == usize::from(case.passes.is_some()), "{went} went upstream: {wire}");
     let (Some(passes), Some(record)) = (&case.passes, records.last()) else { return Ok(()) };
     let line = format!("{} {}", record.method(), record.target());
     ensure!(&line == passes && record.body == bytes(&case.body), "{line} {:?}", record.body);
