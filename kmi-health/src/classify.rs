@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use kmi_core::{inventory::Limits, outcome::Outcome, state::Reason};
 
-pub use table::Meaning;
+pub use table::{Meaning, RowView, rows};
 
 use crate::{
     UpstreamKind,

@@ -11,6 +11,7 @@ mod leaks;
 mod limits;
 mod modes;
 mod quota;
+mod refusals;
 mod reload;
 mod rotation;
 mod sessions;

@@ -135,6 +135,33 @@ pub(super) const TABLE: &[Row] = {
     ]
 };
 
+/// A row of the table, as tests outside of this crate see it: with it every row can be driven
+/// through a whole proxy, also one that is added tomorrow.
+#[derive(Debug, Clone, Copy)]
+pub struct RowView {
+    /// The families that it is about; empty: all.
+    pub kinds: &'static [UpstreamKind],
+    /// The statuses.
+    pub statuses: &'static [u16],
+    /// Types or codes of which one has to fit; empty: any.
+    pub types: &'static [&'static str],
+    /// Words of which one has to stand in the message, in lower case; empty: any.
+    pub words: &'static [&'static str],
+    /// What it means.
+    pub meaning: Meaning,
+}
+
+/// Every row, top down: the first one that fits decides.
+pub fn rows() -> impl ExactSizeIterator<Item = RowView> {
+    TABLE.iter().map(|Row(kinds, statuses, types, words, meaning)| RowView {
+        kinds,
+        statuses,
+        types,
+        words,
+        meaning: *meaning,
+    })
+}
+
 /// What an error means; a status without a row is the request's own fault below 500 and the
 /// server's from there on.
 pub(super) fn meaning(kind: UpstreamKind, status: u16, error: &KimiError) -> Meaning {
