@@ -168,6 +168,9 @@ Examples:
     Auto(AutoArgs),
     /// Show mode, keys, their health and their quota
     Status(StatusArgs),
+    /// Watch the keys live: state, quota, latency; rotate and switch them
+    #[command(after_help = trace::TOP_HELP)]
+    Top,
     /// List, add, remove and switch keys
     Keys {
         #[command(subcommand)]
@@ -195,6 +198,7 @@ is touched.
 Examples:
   kmi demo
   kmi demo --requests 5000
+  kmi demo --tui                       watch it live; q ends it
   kmi demo --serve                     keeps running, for your own experiments")]
     Demo(DemoArgs),
 }
@@ -262,9 +266,12 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 700,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) requests: u32,
-    /// Keep running afterwards and print how to reach it
+    /// Keep running with a few visitors; says how to watch
     #[arg(long)]
     pub(crate) serve: bool,
+    /// Watch it live; `q` ends it
+    #[arg(long, conflicts_with = "serve")]
+    pub(crate) tui: bool,
 }
 
 #[cfg(test)]

@@ -10,19 +10,24 @@ mod rotate;
 mod run;
 mod serve;
 mod status;
+mod top;
 mod trace;
 mod usage;
 mod verify;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use kmi_core::display::visible;
+use kmi_tui::model::Screen;
 
 use crate::{
     args::{Cli, Command, Global},
     config::{Config, Environment, Flag, Origin},
+    live::{self, Place},
     output::Output,
 };
+
+pub(crate) use self::{status::proof as newest_proof, trace::explain};
 
 /// What every command gets.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +54,13 @@ impl Context<'_> {
         }
         self.tell_origins(&config);
         Ok(config)
+    }
+
+    /// Shows a live view of the home until the user quits.
+    fn watch(&self, config: Config, screen: Screen, filter: String) -> anyhow::Result<ExitCode> {
+        let home = config.home.clone();
+        let resting = Some(Arc::new((config, self.env.clone())));
+        live::show(Place { home, resting }, screen, filter, self.output)
     }
 
     /// For `-v`: which files count; for `-vv`: every setting that is not the default.
@@ -88,6 +100,7 @@ pub(crate) fn run(cli: Cli, env: &Environment, output: Output) -> anyhow::Result
         Some(Command::Serve(args)) => serve::serve(&context, &args),
         Some(Command::Status(args)) => status::run(&context, &args),
         Some(Command::Stop) => serve::stop(&context),
+        Some(Command::Top) => top::run(&context),
         Some(Command::Trace(args)) => trace::run(&context, &args),
         Some(Command::Usage(args)) => usage::run(&context, &args),
         Some(Command::Verify(args)) => verify::run(&context, &args),

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use kmi_proxy::{
     control::{self, CallError, Problem, Reply, Request, Status},
     engine::Reread,
+    home::Home,
     keys::Variables,
     ledger::LedgerError,
     rotor::{Rotor, RotorError, Setup},
@@ -39,20 +40,36 @@ pub(crate) fn ask(
     config: &Config,
     request: &Request,
 ) -> anyhow::Result<Reply> {
+    ask_and_tell(config, context.env, request, &|note| context.output.note(note))
+}
+
+/// As [`ask`], without a word: for those who hold the screen.
+pub(crate) fn ask_silently(
+    config: &Config,
+    env: &Environment,
+    request: &Request,
+) -> anyhow::Result<Reply> {
+    ask_and_tell(config, env, request, &|_| {})
+}
+
+fn ask_and_tell(
+    config: &Config,
+    env: &Environment,
+    request: &Request,
+    tell: &dyn Fn(&str),
+) -> anyhow::Result<Reply> {
     let start = Instant::now();
     let mut told = false;
     loop {
-        match call(config, request) {
+        match call(&config.home, request) {
             Ok(reply) => return checked(reply),
             Err(CallError::NotRunning) => {}
             Err(error) => bail!(error),
         }
-        let setup = setup(config, context.env);
+        let setup = setup(config, env);
         match Rotor::open(config.home.clone(), setup, Timestamp::now()) {
             Ok(rotor) => {
-                for note in rotor.notes() {
-                    context.output.note(note);
-                }
+                rotor.notes().iter().for_each(|note| tell(note));
                 let reply = rotor.answer(request.clone(), Timestamp::now());
                 rotor.close()?;
                 return checked(reply);
@@ -63,7 +80,7 @@ pub(crate) fn ask(
                 }
                 if !told && start.elapsed() > SILENCE {
                     told = true;
-                    context.output.note(format_args!("waiting: {}", held(config, pid)));
+                    tell(&format!("waiting: {}", held(config, pid)));
                 }
                 thread::sleep(RETRY);
             }
@@ -86,12 +103,12 @@ pub(crate) fn held(config: &Config, pid: Option<u32>) -> Failure {
 
 /// Whether a proxy answers on this home.
 pub(crate) fn is_running(config: &Config) -> bool {
-    !matches!(call(config, &Request::Status), Err(CallError::NotRunning))
+    !matches!(call(&config.home, &Request::Status), Err(CallError::NotRunning))
 }
 
 /// Where the running proxy listens; `None` when none runs.
 pub(crate) fn listening(config: &Config) -> anyhow::Result<Option<SocketAddr>> {
-    match call(config, &Request::Status) {
+    match call(&config.home, &Request::Status) {
         Ok(Reply::Status(status)) => {
             let listen = status.snapshot.proxy.listen;
             let listen = listen.context("the running proxy does not say where it listens")?;
@@ -105,11 +122,11 @@ pub(crate) fn listening(config: &Config) -> anyhow::Result<Option<SocketAddr>> {
 
 /// Calls the running proxy. One that ends in the middle of the call is not the last word: another
 /// one may run by then, or none, and the request can be repeated (unless twice is not once).
-pub(crate) fn call(config: &Config, request: &Request) -> Result<Reply, CallError> {
+pub(crate) fn call(home: &Home, request: &Request) -> Result<Reply, CallError> {
     let repeatable = !matches!(request, Request::Rotate { key: None } | Request::Stop);
     let start = Instant::now();
     loop {
-        match control::call(&config.home.socket(), request) {
+        match control::call(&home.socket(), request) {
             Err(CallError::Gone) if repeatable && start.elapsed() < PATIENCE => {
                 thread::sleep(RETRY);
             }
@@ -120,7 +137,7 @@ pub(crate) fn call(config: &Config, request: &Request) -> Result<Reply, CallErro
 
 /// Has a request answered by the running proxy; an error when none runs.
 pub(crate) fn ask_running(config: &Config, request: &Request) -> anyhow::Result<Reply> {
-    match call(config, request) {
+    match call(&config.home, request) {
         Ok(reply) => checked(reply),
         Err(CallError::NotRunning) => {
             let failure = Failure::new("no proxy runs on this home", "start one with `kmi serve`");
@@ -174,7 +191,8 @@ pub(crate) fn reread(context: &Context<'_>, flags: &[Flag]) -> Reread {
     })
 }
 
-fn checked(reply: Reply) -> anyhow::Result<Reply> {
+/// A refusal as an error.
+pub(crate) fn checked(reply: Reply) -> anyhow::Result<Reply> {
     match reply {
         Reply::Failed(failure) => {
             let hint = failure.hint.unwrap_or_else(|| "see `kmi status`".to_owned());

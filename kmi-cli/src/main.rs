@@ -6,6 +6,7 @@ mod client_env;
 mod commands;
 mod config;
 mod desk;
+mod live;
 mod output;
 mod report;
 

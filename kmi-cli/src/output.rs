@@ -18,6 +18,10 @@ const NO_TERMINAL: u16 = 100;
 
 /// How to talk to the user.
 #[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "options that have nothing to do with each other"
+)]
 pub(crate) struct Output {
     quiet: bool,
     verbose: u8,
@@ -25,6 +29,8 @@ pub(crate) struct Output {
     color: ColorChoice,
     /// Whether the environment allows colour at all.
     colorful: bool,
+    /// Whether the environment says that the terminal can do no more than print.
+    dumb: bool,
 }
 
 #[expect(clippy::unused_self, reason = "who has no Output does not print")]
@@ -36,14 +42,15 @@ impl Output {
             verbose: global.verbose,
             json: global.json,
             color: global.color,
-            colorful: Self::plain(env).colorful,
+            ..Self::plain(env)
         }
     }
 
     /// Before the options are known.
     pub(crate) fn plain(env: &Environment) -> Self {
-        let colorful = env.os("NO_COLOR").is_none() && env.text("TERM") != Some("dumb");
-        Self { quiet: false, verbose: 0, json: false, color: ColorChoice::Auto, colorful }
+        let dumb = env.text("TERM") == Some("dumb");
+        let colorful = env.os("NO_COLOR").is_none() && !dumb;
+        Self { quiet: false, verbose: 0, json: false, color: ColorChoice::Auto, colorful, dumb }
     }
 
     /// Whether data is wanted as JSON.
@@ -54,6 +61,11 @@ impl Output {
     /// Whether data on stdout may have colour.
     pub(crate) fn color_data(self) -> bool {
         self.color(io::stdout().is_terminal())
+    }
+
+    /// Whether a program that takes the whole screen is wanted and possible.
+    pub(crate) fn holds_screen(self) -> bool {
+        !self.json && !self.dumb && io::stdout().is_terminal() && io::stdin().is_terminal()
     }
 
     /// How colours are written on stdout.

@@ -8,12 +8,34 @@ use kmi_core::outcome::Outcome;
 use super::{Moment, moment};
 
 pub(super) const EXAMPLES: &str = "\
+On a terminal this is a live view; into a pipe, or with --json, it follows as
+JSON lines. Keys of the live view (? shows all):
+  ↑ ↓ PgUp PgDn Home End   move; back into the ledger; End follows again
+  Enter    all about a request, and why this key     Space  pause
+  /        filter: words, or key: outcome: model: session: before a word
+  K O M S  only the selected line's key, outcome, model, session; c  all
+  e        write what is shown to a new file   Tab  the keys (`kmi top`)
+  ?        help                                q    quit
+
 Examples:
   kmi trace                                      follow what happens now
   kmi trace --json | jq .key                     the same as JSON lines
   kmi trace --key work --outcome rate_limited    only what you look for
   kmi trace export -o trace.jsonl                everything, byte for byte
   kmi trace show 4711                            why turn 4711 took its key";
+
+pub(super) const TOP_HELP: &str = "\
+On a terminal this is a live view; elsewhere the table of `kmi status`. Works
+without a running proxy, too. What changes something is confirmed first.
+Keys (? shows all):
+  ↑ ↓      select a key             t  test it: does it work, what is left?
+  r Enter  rotate to it (manual)    x  end what blocks it now
+  e d      enable, disable it       m  automatic rotation on or off
+  Tab      the trace (`kmi trace`)  q  quit
+
+Examples:
+  kmi top
+  kmi top --json                     once, for scripts";
 
 pub(super) const VERIFY_HELP: &str = "\
 Every turn is replayed: who was usable, whose turn it was, who served. FILE is

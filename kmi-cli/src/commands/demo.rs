@@ -22,10 +22,14 @@ use kmi_stats::{
     report::Report,
     verify::{InFlight, Options, Verifier},
 };
-use kmi_tui::status_table::status_table;
+use kmi_tui::{model::Screen, status_table::status_table};
 
 use super::{Context, ending::Ending, serve, verify};
-use crate::args::DemoArgs;
+use crate::{
+    args::DemoArgs,
+    live::{self, Place},
+    report::{Failure, USAGE},
+};
 
 /// The names of the seven keys, in inventory order.
 const LABELS: [&str; 7] = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf"];
@@ -33,35 +37,60 @@ const LABELS: [&str; 7] = ["alpha", "bravo", "charlie", "delta", "echo", "foxtro
 const PACE: Duration = Duration::from_millis(10);
 /// … but all of them within this time.
 const LONGEST: Duration = Duration::from_secs(20);
+/// Visitors who go on come at this pace.
+const LIGHT: Duration = Duration::from_millis(150);
 
 pub(super) fn run(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<ExitCode> {
     serve::runtime()?.block_on(demo(context, args))
 }
 
 async fn demo(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    if args.tui && !context.output.holds_screen() {
+        let hint = "run it in a terminal, or `kmi demo` for the result alone";
+        return Err(Failure::new("--tui needs a terminal", hint).code(USAGE).into());
+    }
     let mut ending = Ending::new()?;
     // Removed with everything in it when the demonstration ends, however it ends.
     let dir = tempfile::Builder::new().prefix("kmi-demo-").tempdir()?;
     let home = Home::new(dir.path().join("home"));
-    let stand_in = StandIn::start(Scenario::demo()).await.context("cannot start the stand-in")?;
+    let scenario = if args.tui || args.serve { Scenario::live() } else { Scenario::demo() };
+    let stand_in = StandIn::start(scenario).await.context("cannot start the stand-in")?;
     let engine = start(&home, &stand_in).await?;
-    context.output.note(format_args!(
-        "seven keys before a stand-in for Kimi; charlie will be rate limited, echo out of quota for a while"
-    ));
-    let visited = tokio::select! {
-        lost = visit(context, &engine, args.requests) => Ok(lost?),
-        signal = ending.next() => Err(signal),
+    let code = if args.tui {
+        watch(context, &engine)
+    } else {
+        show(context, &engine, args, &mut ending).await
     };
-    let lost = match visited {
-        Ok(lost) => lost,
-        Err(signal) => {
-            engine.stop().await?;
-            return Ok(ExitCode::from(128 + signal));
-        }
-    };
+    engine.stop().await?;
+    code
+}
 
+/// The live view; visitors come for as long as it is open.
+fn watch(context: &Context<'_>, engine: &Engine) -> anyhow::Result<ExitCode> {
+    let _visits = visitors(engine, LIGHT)?.send(u32::MAX);
+    let place = Place { home: engine.rotor().home().clone(), resting: None };
+    let screen = || live::show(place, Screen::Trace, String::new(), context.output);
+    let code = tokio::task::block_in_place(screen)?;
+    context.output.note("the demonstration is over, and its home is gone");
+    Ok(code)
+}
+
+/// Requests, the proof, and for `--serve` what to do with a proxy that goes on.
+async fn show(
+    context: &Context<'_>,
+    engine: &Engine,
+    args: &DemoArgs,
+    ending: &mut Ending,
+) -> anyhow::Result<ExitCode> {
+    context.output.note(
+        "seven keys before a stand-in for Kimi; charlie will be rate limited, echo out of quota for a while",
+    );
+    let lost = tokio::select! {
+        lost = visit(context, engine, args.requests) => lost?,
+        signal = ending.next() => return Ok(ExitCode::from(128 + signal)),
+    };
     let snapshot = engine.rotor().snapshot(Timestamp::now());
-    let report = tokio::task::block_in_place(|| proof(&engine))?;
+    let report = tokio::task::block_in_place(|| proof(engine))?;
     if !context.output.json() {
         let (width, paint) = (context.output.width(), context.output.paint());
         context.output.data(status_table(&snapshot, Timestamp::now(), width, paint))?;
@@ -71,14 +100,14 @@ async fn demo(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<ExitCode
     if lost > 0 {
         context.output.warning(
             format_args!("{lost} requests got no good answer"),
-            "that happens when every key has to rest at once",
+            "that happens when every key has to rest at once, and when an answer breaks off",
         );
     }
     if args.serve {
-        keep_serving(context, &home, &engine)?;
+        keep_serving(context, engine)?;
+        let _visits = visitors(engine, LIGHT)?.send(u32::MAX);
         ending.next().await;
     }
-    engine.stop().await?;
     Ok(ExitCode::from(report.exit_code(false)))
 }
 
@@ -116,15 +145,8 @@ fn settings(stand_in: &StandIn) -> Settings {
 
 /// Sends the requests and shows how it goes; returns how many got no good answer.
 async fn visit(context: &Context<'_>, engine: &Engine, requests: u32) -> anyhow::Result<u32> {
-    let visitors = Visitors {
-        address: engine.address(),
-        token: engine.rotor().home().token()?,
-        base_path: ProxySettings::default().base_path,
-        clients: 8,
-        pace: PACE.min(LONGEST / requests),
-    };
     let progress = progress(context, requests);
-    let mut told = visitors.send(requests);
+    let mut told = visitors(engine, PACE.min(LONGEST / requests))?.send(requests);
     let mut lost = 0;
     while let Some(visit) = told.recv().await {
         lost += u32::from(visit.status.is_none_or(|status| status >= 400));
@@ -133,6 +155,16 @@ async fn visit(context: &Context<'_>, engine: &Engine, requests: u32) -> anyhow:
     }
     progress.finish_and_clear();
     Ok(lost)
+}
+
+fn visitors(engine: &Engine, pace: Duration) -> anyhow::Result<Visitors> {
+    Ok(Visitors {
+        address: engine.address(),
+        token: engine.rotor().home().token()?,
+        base_path: ProxySettings::default().base_path,
+        clients: 8,
+        pace,
+    })
 }
 
 fn in_words(visit: &Visit) -> String {
@@ -164,11 +196,15 @@ fn proof(engine: &Engine) -> anyhow::Result<Report> {
     Ok(verifier.report(&InFlight::None))
 }
 
-fn keep_serving(context: &Context<'_>, home: &Home, engine: &Engine) -> anyhow::Result<()> {
+fn keep_serving(context: &Context<'_>, engine: &Engine) -> anyhow::Result<()> {
     let base_url = rotor::base_url(engine.address(), &ProxySettings::default().base_path);
-    let dir = home.root().display();
+    let home = engine.rotor().home().root().display();
     context.output.data(format_args!("kmi serves at {base_url}"))?;
-    context.output.note(format_args!("its home is {dir}; for example: kmi --home {dir} status"));
-    context.output.note("Ctrl-C ends it and removes the home");
+    for (command, what) in
+        [("trace", "the requests, live"), ("top", "the keys, live"), ("env", "what a client needs")]
+    {
+        context.output.note(format_args!("  kmi --home {home} {command:<6} {what}"));
+    }
+    context.output.note("a few visitors go on; Ctrl-C ends it and removes the home");
     Ok(())
 }

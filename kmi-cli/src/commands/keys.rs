@@ -200,5 +200,5 @@ fn load(context: &Context<'_>, config: &Config) -> anyhow::Result<Loaded> {
 
 /// A running proxy would see the change by itself within moments; so it does at once.
 fn reload(config: &Config) {
-    let _ = desk::call(config, &Request::Reload);
+    let _ = desk::call(&config.home, &Request::Reload);
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kmi_core::{display::visible, snapshot::Snapshot};
 use kmi_proxy::{
     control::{Request, Status},
+    home::Home,
     ledger::{LedgerError, Reader},
 };
 use kmi_stats::{
@@ -103,9 +104,8 @@ fn print(context: &Context<'_>, config: &Config, status: &Status) -> anyhow::Res
 
 /// The numbers of the last lines of the ledger; those of no turns without a ledger.
 pub(super) fn fairness(context: &Context<'_>, config: &Config) -> Report {
-    let in_flight = verify::in_flight(config);
-    match tail(config) {
-        Ok(verifier) => verifier.report(&in_flight),
+    match proof(&config.home) {
+        Ok(report) => report,
         Err(error) => {
             if !matches!(error, LedgerError::Missing(_)) {
                 let what = format!("the trace cannot be read: {error}");
@@ -116,8 +116,11 @@ pub(super) fn fairness(context: &Context<'_>, config: &Config) -> Report {
     }
 }
 
-fn tail(config: &Config) -> Result<Verifier, LedgerError> {
-    let reader = Reader::open(config.home.state_dir())?;
+/// The proof over the newest lines of a home's ledger.
+pub(crate) fn proof(home: &Home) -> Result<Report, LedgerError> {
+    // First what is under way, then the lines: so what ends in between is no open turn.
+    let in_flight = verify::in_flight(home);
+    let reader = Reader::open(home.state_dir())?;
     let tail = reader.tail(TAIL)?;
     let mut verifier = Verifier::new(Options::default());
     let first = tail.first().map_or(1, |line| line.seq);
@@ -125,7 +128,7 @@ fn tail(config: &Config) -> Result<Verifier, LedgerError> {
         // Only an export can be a filtered one.
         let _ = verifier.line(line.text.as_bytes());
     }
-    Ok(verifier)
+    Ok(verifier.report(&in_flight))
 }
 
 /// The fairness of the last turns in one line; never 100 % on thin data.

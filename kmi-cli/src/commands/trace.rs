@@ -17,8 +17,9 @@ use kmi_proxy::{
     control,
     ledger::{Export, Reader},
 };
-use kmi_tui::trace_row::TraceLayout;
+use kmi_tui::{model::Screen, trace_row::TraceLayout};
 
+pub(crate) use self::show::explain;
 use super::Context;
 use crate::{
     args::{ExportArgs, ExportFormat, Filter, TraceArgs, TraceCommand},
@@ -35,8 +36,19 @@ pub(super) fn run(context: &Context<'_>, args: &TraceArgs) -> anyhow::Result<Exi
     match &args.command {
         Some(TraceCommand::Export(args)) => export(&config, args),
         Some(TraceCommand::Show(args)) => show::run(context, &config, args),
+        None if context.output.holds_screen() => {
+            let filter = typed(&args.filter);
+            context.watch(config, Screen::Trace, filter)
+        }
         None => follow(context, &config, &args.filter),
     }
+}
+
+/// The filter as it would be typed in the live view.
+fn typed(filter: &Filter) -> String {
+    let key = filter.key.as_ref().map(|key| format!("key:{key}"));
+    let outcome = filter.outcome.map(|outcome| format!("outcome:{}", outcome.as_str()));
+    key.into_iter().chain(outcome).collect::<Vec<_>>().join(" ")
 }
 
 fn follow(context: &Context<'_>, config: &Config, filter: &Filter) -> anyhow::Result<ExitCode> {
@@ -90,7 +102,7 @@ impl<'a> Masks<'a> {
     fn of(&mut self, key: &str) -> Option<&str> {
         if !self.known.contains_key(key) {
             self.known.insert(key.to_owned(), None);
-            let status = desk::call(self.config, &control::Request::Status);
+            let status = desk::call(&self.config.home, &control::Request::Status);
             if let Ok(control::Reply::Status(status)) = status {
                 let rows = status.snapshot.keys.into_iter();
                 self.known.extend(rows.map(|row| (row.key, Some(row.masked))));

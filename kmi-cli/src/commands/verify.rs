@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use kmi_core::trace::ChainHash;
 use kmi_proxy::{
     control::{Reply, Request},
+    home::Home,
     ledger::{LedgerError, Reader},
 };
 use kmi_stats::{
@@ -108,7 +109,7 @@ fn read_ledger(
     context: &Context<'_>,
 ) -> anyhow::Result<InFlight> {
     // First what is under way, then the lines: so what ends in between is no open turn.
-    let in_flight = in_flight(config);
+    let in_flight = in_flight(&config.home);
     let reader = match Reader::open(config.home.state_dir()) {
         Ok(reader) => reader,
         Err(LedgerError::Missing(_)) => return Ok(in_flight),
@@ -128,8 +129,8 @@ fn read_ledger(
 }
 
 /// The turns that the running proxy has under way; what ended before is on the disk then.
-pub(super) fn in_flight(config: &Config) -> InFlight {
-    match desk::call(config, &Request::InFlight) {
+pub(super) fn in_flight(home: &Home) -> InFlight {
+    match desk::call(home, &Request::InFlight) {
         Ok(Reply::InFlight(turns)) => {
             let flight = |(upstream, turns): (Arc<str>, kmi_proxy::rotor::InFlight)| {
                 (upstream, Flight { turns: turns.turns, newest: turns.newest })

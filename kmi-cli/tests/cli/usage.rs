@@ -21,6 +21,7 @@ fn help_is_data() {
       rotate  Switch the active key to the next usable one, or to KEY
       auto    Switch automatic rotation on or off: every request takes the next key
       status  Show mode, keys, their health and their quota
+      top     Watch the keys live: state, quota, latency; rotate and switch them
       keys    List, add, remove and switch keys
       trace   Follow the trace: which key served which request, and how it ended
       verify  Check the trace: unbroken, complete, and fair
@@ -78,6 +79,7 @@ fn help_fits_80_columns() {
         "rotate",
         "run",
         "serve",
+        "top",
         "status",
         "stop",
         "trace",

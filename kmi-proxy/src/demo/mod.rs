@@ -15,6 +15,7 @@ mod account;
 mod answer;
 mod chat;
 pub mod errors;
+mod live;
 mod messages;
 mod playback;
 mod record;

@@ -63,7 +63,8 @@ pub(super) fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-fn explain(reader: &Reader, seq: u64, attempt: Attempt) -> anyhow::Result<Explanation> {
+/// Why the attempt of a line got its key.
+pub(crate) fn explain(reader: &Reader, seq: u64, attempt: Attempt) -> anyhow::Result<Explanation> {
     let lines = reader.around(seq, &attempt)?;
     let mut evidence = Evidence::new(attempt);
     for line in lines {

@@ -1,0 +1,54 @@
+//! A day of Kimi in minutes, without an end: for those who watch.
+
+use std::time::Duration;
+
+use super::{
+    errors,
+    scenario::{Act, Asked, Scenario, Shape},
+};
+
+impl Scenario {
+    /// Seven keys whose answers take some time, and now and then go wrong: `charlie` (the third)
+    /// is rate limited, `echo` (the fifth) runs out of quota for a while, `golf` (the seventh) has
+    /// an answer broken off, `delta` (the fourth) meets an overload.
+    pub fn live() -> Self {
+        Self::healthy(7).deciding(|asked| decide(asked).or_else(|| Some(answer(asked))))
+    }
+}
+
+fn decide(asked: &Asked<'_>) -> Option<Act> {
+    let secret = &asked.key.secret;
+    if asked.method != "POST" {
+        return None;
+    }
+    let n = asked.key_requests;
+    let key = secret.bytes().last().map(|digit| digit.wrapping_sub(b'0'))?;
+    match key {
+        3 if n % 11 == 3 => {
+            Some(Act::Error(errors::TOO_MANY_REQUESTS.with_header("retry-after", "12")))
+        }
+        4 if n % 23 == 17 => Some(Act::Error(errors::ENGINE_OVERLOADED)),
+        5 if n % 13 == 6 => Some(Act::Error(errors::PERIOD_SPENT)),
+        7 if n % 21 == 19 => Some(Act::CutAfter(2)),
+        _ => None,
+    }
+}
+
+/// Answers of different lengths, so that there is something to compare.
+fn answer(asked: &Asked<'_>) -> Act {
+    if asked.method != "POST" {
+        return Act::SlowHead(Duration::from_millis(3));
+    }
+    // Any spread will do, as long as it is the same every time.
+    let spread = asked.seq.wrapping_mul(2_654_435_761) % 100;
+    let delay = Duration::from_millis(4 + spread);
+    let words = usize::try_from(spread).unwrap_or(0) + 4;
+    let shape = Shape {
+        chunks: 6,
+        prompt_tokens: 900 + 37 * spread,
+        cached_tokens: 31 * spread,
+        completion_tokens: 2 * words as u64,
+        ..Shape::sized(5 * words, 6, delay)
+    };
+    Act::Answer(shape)
+}

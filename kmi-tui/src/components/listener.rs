@@ -1,0 +1,80 @@
+//! Hears what counts everywhere: quitting, help, the other screen, signals, a new window size.
+
+use tui_realm_stdlib::components::Phantom;
+use tuirealm::{
+    component::{AppComponent, Component},
+    event::{Event, Key, KeyEvent, KeyModifiers},
+    subscription::{EventClause, Sub, SubClause},
+};
+
+use crate::{
+    feed::Signal,
+    keymap::{GLOBAL, Global, command},
+    model::{Id, Msg, UserEvent},
+};
+
+/// Hears, and is not seen.
+#[derive(Default, Component)]
+pub(crate) struct Listener {
+    component: Phantom,
+}
+
+impl Listener {
+    /// What it listens to. While a filter is typed its letters are letters.
+    pub(crate) fn subscriptions() -> Vec<Sub<Id, UserEvent>> {
+        let press = |code, modifiers| EventClause::Keyboard(KeyEvent::new(code, modifiers));
+        let mut all = vec![
+            Sub::new(press(Key::Char('c'), KeyModifiers::CONTROL), SubClause::Always),
+            Sub::new(press(Key::Char('z'), KeyModifiers::CONTROL), SubClause::Always),
+            Sub::new(EventClause::WindowResize, SubClause::Always),
+            Sub::new(
+                EventClause::Discriminant(UserEvent::Signal(Signal::Continue)),
+                SubClause::Always,
+            ),
+        ];
+        let typing = || SubClause::not(SubClause::IsMounted(Id::FilterLine));
+        let free = || {
+            SubClause::And(
+                Box::new(typing()),
+                Box::new(SubClause::not(SubClause::IsMounted(Id::Help))),
+            )
+        };
+        for modifiers in [KeyModifiers::NONE, KeyModifiers::SHIFT] {
+            // In the help these close it again; the help hears them itself.
+            for code in [Key::Char('?'), Key::Function(1)] {
+                all.push(Sub::new(press(code, modifiers), free()));
+            }
+            for code in [Key::Tab, Key::BackTab] {
+                all.push(Sub::new(press(code, modifiers), typing()));
+            }
+        }
+        all.push(Sub::new(press(Key::Char('q'), KeyModifiers::NONE), typing()));
+        all
+    }
+}
+
+impl AppComponent<Msg, UserEvent> for Listener {
+    fn on(&mut self, event: &Event<UserEvent>) -> Option<Msg> {
+        match event {
+            Event::WindowResize(..) => Some(Msg::Redraw),
+            Event::User(UserEvent::Signal(signal)) => Some(match signal {
+                Signal::End(signal) => Msg::End(*signal),
+                Signal::Stop => Msg::Stop,
+                Signal::Continue => Msg::Continue,
+            }),
+            Event::Keyboard(press) if press.modifiers.contains(KeyModifiers::CONTROL) => {
+                match press.code {
+                    Key::Char('c') => Some(Msg::End(2)),
+                    Key::Char('z') => Some(Msg::Stop),
+                    _ => None,
+                }
+            }
+            Event::Keyboard(press) => command(&GLOBAL, press).map(|command| match command {
+                Global::Help => Msg::Help,
+                Global::Quit => Msg::Quit,
+                Global::Switch => Msg::Switch,
+            }),
+            _ => None,
+        }
+    }
+}

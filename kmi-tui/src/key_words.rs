@@ -1,0 +1,63 @@
+//! Words about a key that several views use.
+
+use jiff::Timestamp;
+use kmi_core::{
+    display::visible,
+    snapshot::{KeyRow, QuotaRow},
+    state::{KeyState, Reason},
+};
+
+use crate::{
+    paint::Tone,
+    quantity::{countdown, seconds},
+};
+
+/// The state, for how long it lasts, and why: `blocked 32s rate_limited`.
+pub(crate) fn state(key: &KeyRow, now: Timestamp) -> String {
+    let mut words = vec![key.state.as_str().to_owned()];
+    words.extend(until(key, now));
+    words.extend(key.reason.map(|reason| reason.as_str().to_owned()));
+    words.join(" ")
+}
+
+/// How long a block lasts: a countdown, or that it waits for the user.
+pub(crate) fn until(key: &KeyRow, now: Timestamp) -> Option<String> {
+    match key.until {
+        Some(until) => Some(countdown(until, now)),
+        None if key.state == KeyState::Blocked
+            && key.reason.is_some_and(Reason::needs_the_user) =>
+        {
+            Some("needs you".to_owned())
+        }
+        None => None,
+    }
+}
+
+/// Median and 95th percentile, as `1.2s/12s`.
+pub(crate) fn latency(key: &KeyRow) -> String {
+    match (key.latency_ms.p50, key.latency_ms.p95) {
+        (Some(p50), Some(p95)) => format!("{}/{}", seconds(p50), seconds(p95)),
+        (Some(p50), None) => seconds(p50),
+        _ => String::new(),
+    }
+}
+
+/// What is left: of the tightest limit in percent, or the balance.
+pub(crate) fn left(quota: &QuotaRow) -> String {
+    if let Some(left) = quota.remaining_ratio {
+        // Rounded down: 0.4 % left is not 1 %.
+        return format!("{:.0}%", (left.clamp(0.0, 1.0) * 100.0).floor());
+    }
+    let currency = quota.currency.as_deref().map(|it| format!(" {}", visible(it)));
+    let balance = quota.balance.map(|it| format!("{it:.2}{}", currency.unwrap_or_default()));
+    balance.unwrap_or_default()
+}
+
+/// How a share that is left is to be taken.
+pub(crate) fn left_tone(left: Option<f64>) -> Tone {
+    match left {
+        Some(left) if left <= 0.0 => Tone::Bad,
+        Some(left) if left < 0.2 => Tone::Warn,
+        _ => Tone::Plain,
+    }
+}

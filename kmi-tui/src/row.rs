@@ -1,0 +1,178 @@
+//! A trace line as the live views hold it: read once, shown often.
+
+use std::{borrow::Cow, sync::Arc};
+
+use jiff::Timestamp;
+use kmi_core::{
+    display::visible,
+    state::KeyState,
+    trace::{Attempt, Epoch, Gap, HealthChange, ModeChange},
+};
+use serde::Deserialize;
+
+use crate::paint::Tone;
+
+/// A trace line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Its number; of a notice that lines are missing, that of the line after them.
+    pub seq: u64,
+    /// When it was made.
+    pub ts: Timestamp,
+    /// What it tells.
+    pub tells: Tells,
+    /// The line as it is stored; empty for what is no line.
+    pub text: Arc<str>,
+}
+
+/// What a line tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tells {
+    /// An attempt has ended.
+    Attempt(Box<Attempt>),
+    /// Something else, in words that are safe to show.
+    Event(Tone, String),
+}
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    seq: u64,
+}
+
+impl Row {
+    /// Reads a line; `None` where it is none, or one of a later version of kmi.
+    ///
+    /// Its hash is not looked at: that is what the proof is for.
+    pub fn parse(line: &str) -> Option<Self> {
+        let head: Head<'_> = serde_json::from_str(line).ok()?;
+        let (ts, tells) = match &*head.kind {
+            "attempt" => {
+                let attempt: Box<Attempt> = serde_json::from_str(line).ok()?;
+                (attempt.ts, Tells::Attempt(attempt))
+            }
+            "epoch" => {
+                let it: Epoch = serde_json::from_str(line).ok()?;
+                (it.ts, Tells::Event(Tone::Dim, epoch(&it)))
+            }
+            "gap" => {
+                let it: Gap = serde_json::from_str(line).ok()?;
+                (it.ts, Tells::Event(Tone::Warn, gap(&it)))
+            }
+            "health" => {
+                let it: HealthChange = serde_json::from_str(line).ok()?;
+                (it.ts, Tells::Event(tone(it.to), health(&it)))
+            }
+            "mode" => {
+                let it: ModeChange = serde_json::from_str(line).ok()?;
+                (it.ts, Tells::Event(Tone::Strong, mode(&it)))
+            }
+            _ => return None,
+        };
+        Some(Self { seq: head.seq, ts, tells, text: line.into() })
+    }
+
+    /// A notice that lines were left out before line `seq`.
+    pub fn missed(lines: u64, seq: u64, ts: Timestamp) -> Self {
+        let text = format!("{lines} lines came too fast to be shown; the ledger has them");
+        Self { seq, ts, tells: Tells::Event(Tone::Warn, text), text: "".into() }
+    }
+
+    /// The attempt that it tells of.
+    pub fn attempt(&self) -> Option<&Attempt> {
+        match &self.tells {
+            Tells::Attempt(attempt) => Some(attempt),
+            Tells::Event(..) => None,
+        }
+    }
+}
+
+/// In which tone a key's state is shown.
+pub fn tone(state: KeyState) -> Tone {
+    match state {
+        KeyState::Healthy => Tone::Good,
+        KeyState::Warn => Tone::Warn,
+        KeyState::Blocked => Tone::Bad,
+        KeyState::Disabled => Tone::Dim,
+    }
+}
+
+fn health(it: &HealthChange) -> String {
+    let reason = it.reason.map(|reason| format!(", {}", reason.as_str())).unwrap_or_default();
+    let until = it.until.map(|at| format!(", until {}", at.strftime("%H:%M:%S")));
+    let (label, from, to) = (visible(&it.label), it.from.as_str(), it.to.as_str());
+    format!("key {label}: {from} → {to}{reason}{}", until.unwrap_or_default())
+}
+
+fn mode(it: &ModeChange) -> String {
+    let key = it.key.as_deref().map(|key| format!(", active key {}", visible(key)));
+    format!("mode {}{} (by {})", it.mode.as_str(), key.unwrap_or_default(), visible(&it.by))
+}
+
+fn epoch(it: &Epoch) -> String {
+    let labels: Vec<_> = it.keys.iter().map(|key| visible(&key.label)).collect();
+    format!("epoch {} of {}: {}", it.epoch, visible(&it.upstream), labels.join(", "))
+}
+
+fn gap(it: &Gap) -> String {
+    let reason = visible(&it.reason);
+    format!("turns {} to {}: their end is not known ({reason})", it.from_turn, it.to_turn)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use kmi_core::{
+        outcome::Outcome,
+        state::{Mode, Reason},
+        trace::{ChainHash, Record, seal},
+    };
+
+    use super::*;
+    use crate::samples::{at, attempt};
+
+    /// A record as a stored line.
+    pub(crate) fn line(record: &Record, seq: u64) -> String {
+        let mut out = Vec::new();
+        seal(record, seq, &ChainHash::START, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn attempts_are_read_back() {
+        let attempt = attempt(7, "work", Outcome::Ok);
+        let row = Row::parse(&line(&Record::Attempt(attempt.clone()), 9)).unwrap();
+        assert_eq!((row.seq, row.attempt()), (9, Some(&attempt)));
+    }
+
+    #[test]
+    fn other_lines_are_words() {
+        let words = |record: Record| match Row::parse(&line(&record, 1)).unwrap().tells {
+            Tells::Event(_, text) => text,
+            Tells::Attempt(_) => panic!("an attempt"),
+        };
+        let health = HealthChange {
+            ts: at(0),
+            upstream: None,
+            key: "k-12345678".into(),
+            label: "wo\u{1b}rk".into(),
+            from: KeyState::Healthy,
+            to: KeyState::Blocked,
+            reason: Some(Reason::RateLimited),
+            until: Some(at(5_000)),
+        };
+        let text = words(Record::Health(health));
+        assert_eq!(text, "key wo\\u{1b}rk: healthy → blocked, rate_limited, until 11:06:45");
+        let mode = ModeChange { ts: at(0), mode: Mode::Manual, key: None, by: "user".into() };
+        assert_eq!(words(Record::Mode(mode)), "mode manual (by user)");
+    }
+
+    #[test]
+    fn what_is_no_line_is_left_out() {
+        for text in
+            ["", "{}", "\u{0}", r#"{"type":"later","seq":1}"#, r#"{"type":"attempt","seq":1}"#]
+        {
+            assert_eq!(Row::parse(text), None, "{text}");
+        }
+    }
+}
