@@ -43,10 +43,7 @@ impl KeySet {
         };
         let before = *word;
         *word &= !(1 << (n % 64));
-        // Equal sets must compare equal, so no empty words are kept at the end.
-        while self.rest.last() == Some(&0) {
-            self.rest.pop();
-        }
+        self.trim();
         before & (1 << (n % 64)) != 0
     }
 
@@ -89,6 +86,22 @@ impl KeySet {
             word = self.rest[w - 1];
         }
         Some(w * 64 + word.trailing_zeros() as usize)
+    }
+
+    /// The numbers of this set that are not in the other.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let words = self.rest.iter().enumerate().map(|(w, word)| word & !other.word(w + 1));
+        let mut set = Self { first: self.first & !other.first, rest: words.collect() };
+        set.trim();
+        set
+    }
+
+    /// Equal sets must compare equal, so no empty words are kept at the end.
+    fn trim(&mut self) {
+        while self.rest.last() == Some(&0) {
+            self.rest.pop();
+        }
     }
 
     #[inline]
@@ -136,18 +149,25 @@ impl std::str::FromStr for KeySet {
     type Err = MaskError;
 
     fn from_str(text: &str) -> Result<Self, MaskError> {
-        if text.is_empty() || text.len() > 65_536 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        Self::from_hex(text.as_bytes())
+    }
+}
+
+impl KeySet {
+    /// As [`FromStr`](std::str::FromStr), from bytes; allocates nothing for sets of numbers below
+    /// 64.
+    pub(crate) fn from_hex(digits: &[u8]) -> Result<Self, MaskError> {
+        if digits.is_empty() || digits.len() > 65_536 {
             return Err(MaskError);
         }
-        let mut words = text.as_bytes().rchunks(16).map(|digits| {
-            digits.iter().fold(0, |word, digit| {
-                word << 4 | u64::from(char::from(*digit).to_digit(16).unwrap_or(0))
-            })
-        });
-        let mut set = Self { first: words.next().unwrap_or(0), rest: words.collect() };
-        while set.rest.last() == Some(&0) {
-            set.rest.pop();
-        }
+        let digit = |digit: &u8| char::from(*digit).to_digit(16).ok_or(MaskError);
+        let word = |digits: &[u8]| {
+            digits.iter().try_fold(0, |word, it| digit(it).map(|it| word << 4 | u64::from(it)))
+        };
+        let mut words = digits.rchunks(16).map(word);
+        let first = words.next().transpose()?.unwrap_or(0);
+        let mut set = Self { first, rest: words.collect::<Result<_, _>>()? };
+        set.trim();
         Ok(set)
     }
 }
@@ -284,6 +304,9 @@ mod tests {
                 prop_assert_eq!(set.at_or_after(from), model.range(from..).next().copied());
                 prop_assert_eq!(set.contains(from), model.contains(&from));
             }
+            let odd: KeySet = (1..310).step_by(2).collect();
+            let even = model.iter().copied().filter(|n| n % 2 == 0).collect::<KeySet>();
+            prop_assert_eq!(set.without(&odd), even);
             prop_assert_eq!(&set.to_string().parse::<KeySet>().unwrap(), &set);
         }
     }

@@ -198,10 +198,10 @@ impl EpochRing {
     /// cannot be known: a key that is gone and of which only the id was read, or keys in another
     /// order than kmi's.
     pub fn inherited(&self, served: &Served) -> Option<usize> {
-        if let Some(key) = self.keys.iter().position(|key| key.key == served.key) {
+        if let Some(key) = self.keys.iter().position(|key| *key.key == *served.id()) {
             return self.ring.first_slot(key);
         }
-        let gone = served.entry.as_ref().filter(|_| self.keys.is_sorted_by_key(order))?;
+        let gone = served.entry().filter(|_| self.keys.is_sorted_by_key(order))?;
         let next = self.keys.iter().position(|key| order(key) > order(gone)).unwrap_or(0);
         self.ring.first_slot(next).map(|slot| self.ring.before(slot))
     }
@@ -213,11 +213,28 @@ fn order(key: &EpochKey) -> (i32, &str, &str) {
 
 /// The key that served a turn.
 #[derive(Debug, Clone)]
-pub struct Served {
+pub enum Served {
+    /// A key of an epoch that is known, by its index.
+    Of(Arc<EpochRing>, usize),
+    /// Only its id is known.
+    Named(Arc<str>),
+}
+
+impl Served {
     /// Its id.
-    pub key: Arc<str>,
-    /// How it stood in its epoch, where that epoch is known.
-    pub entry: Option<EpochKey>,
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Of(epoch, key) => &epoch.keys[*key].key,
+            Self::Named(id) => id,
+        }
+    }
+
+    fn entry(&self) -> Option<&EpochKey> {
+        match self {
+            Self::Of(epoch, key) => epoch.keys.get(*key),
+            Self::Named(_) => None,
+        }
+    }
 }
 
 /// The end of a turn, for the turn after it.
@@ -232,10 +249,10 @@ pub struct End {
 }
 
 /// The start of a turn, for the turn before it.
-#[derive(Debug, Clone)]
-pub struct Start {
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
     /// The turn's epoch.
-    pub epoch: Arc<EpochRing>,
+    pub epoch: &'a EpochRing,
     /// The cursor before the choice.
     pub prev_slot: Option<usize>,
 }
@@ -250,8 +267,8 @@ pub enum Linked {
 }
 
 /// Holds a turn against the turn before it.
-pub fn follow(before: &End, turn: &Start) -> Result<Linked, Violation> {
-    let (epoch, Some(epoch_before)) = (&turn.epoch, before.epoch) else { return Ok(Linked::No) };
+pub fn follow(before: &End, turn: &Start<'_>) -> Result<Linked, Violation> {
+    let (epoch, Some(epoch_before)) = (turn.epoch, before.epoch) else { return Ok(Linked::No) };
     if epoch.number < epoch_before {
         return Err(Violation::EarlierEpoch { is: epoch.number, before: epoch_before });
     }
@@ -272,8 +289,8 @@ pub fn follow(before: &End, turn: &Start) -> Result<Linked, Violation> {
 
 /// Checks turn 1, which has no turn before it: from the very start the cursor stands before
 /// slot 0.
-pub fn start(turn: &Start) -> Result<(), Violation> {
-    begins_at(&turn.epoch, None)?;
+pub fn start(turn: &Start<'_>) -> Result<(), Violation> {
+    begins_at(turn.epoch, None)?;
     connected(turn.prev_slot, None)
 }
 

@@ -48,12 +48,12 @@ impl PairGap {
             return;
         }
         self.now += 1;
-        for key in eligible.iter().take_while(|key| *key < ring.keys()) {
-            if !self.eligible.contains(key) {
+        if self.eligible != *eligible {
+            for key in eligible.without(&self.eligible).iter().take_while(|it| *it < ring.keys()) {
                 self.since[key] = self.now;
             }
+            self.eligible.clone_from(eligible);
         }
-        self.eligible.clone_from(eligible);
         if key < ring.keys() && eligible.contains(key) {
             self.serve(ring, key);
         }
@@ -95,9 +95,12 @@ impl PairGap {
             if pair.run != run {
                 *pair = Pair { run, low: before, high: before };
             }
-            pair.low = pair.low.min(before + step);
-            pair.high = pair.high.max(before + step);
-            self.widest = self.widest.max(ratio(pair.high - pair.low, weight(i) * weight(j)));
+            let after = before + step;
+            if after < pair.low || after > pair.high {
+                pair.low = pair.low.min(after);
+                pair.high = pair.high.max(after);
+                self.widest = self.widest.max(ratio(pair.high - pair.low, weight(i) * weight(j)));
+            }
         }
         self.served[key] += 1;
     }

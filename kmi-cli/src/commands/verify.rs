@@ -1,13 +1,8 @@
 //! `kmi verify`: the proof.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    io::{BufRead as _, BufReader, Read as _},
-    path::Path,
-    process::ExitCode,
-    sync::Arc,
-};
+mod lines;
+
+use std::{collections::HashMap, fs::File, path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -19,10 +14,11 @@ use kmi_proxy::{
 };
 use kmi_stats::{
     report::Report,
-    verify::{Flight, InFlight, MAX_LINE, Options, Refused, Verifier},
+    verify::{Flight, InFlight, Options, Refused, Verifier},
 };
 use kmi_tui::verify_text::verify_text;
 
+use self::lines::Lines;
 use super::Context;
 use crate::{
     args::VerifyArgs,
@@ -84,20 +80,13 @@ fn read_file(path: &Path, verifier: &mut Verifier, context: &Context<'_>) -> any
         Failure::new(format!("cannot open {shown}: {error}"), hint)
     })?;
     let progress = progress(file.metadata().map_or(0, |meta| meta.len()), MANY_BYTES, context);
-    let mut file = BufReader::with_capacity(1 << 20, file);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        // A line that is longer than any line of a trace is not read to its end into memory.
-        let limit = u64::try_from(MAX_LINE).unwrap_or(u64::MAX).saturating_add(1);
-        let read = (&mut file).take(limit).read_until(b'\n', &mut line);
-        let read = read.with_context(|| format!("cannot read {shown}"))?;
-        if read == 0 {
-            break;
+    let mut lines = Lines::new(file);
+    while let Some(line) = lines.next_line().with_context(|| format!("cannot read {shown}"))? {
+        verifier.line(line).map_err(refuse)?;
+        // The bar costs more than a line.
+        if lines.passed() >= MANY_BYTES / 16 {
+            progress.inc(lines.take_passed());
         }
-        progress.inc(read as u64);
-        let text = line.strip_suffix(b"\n").unwrap_or(&line);
-        verifier.line(text).map_err(refuse)?;
     }
     progress.finish_and_clear();
     Ok(())

@@ -3,7 +3,7 @@
 
 use std::{fmt, io::Write as _};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::record::{Attempt, Epoch, Gap, HealthChange, ModeChange, Record};
@@ -22,9 +22,14 @@ impl ChainHash {
 
     /// Takes 64 lower-case hex digits.
     pub fn parse(text: &str) -> Option<Self> {
-        let digits: [u8; 64] = text.as_bytes().try_into().ok()?;
-        let hex = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
-        digits.iter().all(hex).then_some(Self(digits))
+        Self::parse_bytes(text.as_bytes())
+    }
+
+    pub(super) fn parse_bytes(text: &[u8]) -> Option<Self> {
+        let digits: [u8; 64] = text.try_into().ok()?;
+        // Without an early end, so that the compiler looks at many digits at once.
+        let hex = |b: &u8| b.is_ascii_digit() | (b'a'..=b'f').contains(b);
+        digits.iter().fold(true, |all, digit| all & hex(digit)).then_some(Self(digits))
     }
 
     /// The hash of a line whose bytes before `,"hash":"` are `body` and which follows this one.
@@ -32,8 +37,10 @@ impl ChainHash {
     pub fn follow(&self, body: &[u8]) -> Self {
         let digest = Sha256::new().chain_update(self.0).chain_update(body).finalize();
         let mut digits = [0; 64];
-        // The lengths agree by construction: 32 bytes, 64 digits.
-        let _ = hex::encode_to_slice(digest, &mut digits);
+        let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
+        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(digest) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
+        }
         Self(digits)
     }
 
@@ -103,9 +110,9 @@ fn write_body(
     Ok(())
 }
 
-/// A line that was read: its place in the chain, and what it tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+/// A line's place in the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
     /// Its number: 1, 2, 3, …
     pub seq: u64,
     /// The hash that it says the line before has.
@@ -114,6 +121,29 @@ pub struct Line {
     pub hash: ChainHash,
     /// The hash that its bytes have: equal to `hash` in an untouched line.
     pub computed: ChainHash,
+}
+
+impl Place {
+    /// The place of a line whose `seq` and `prev` were read.
+    pub fn of(line: &[u8], seq: u64, prev: &str) -> Result<Self, LineError> {
+        let (body, hash) = Self::split(line).ok_or(LineError::NoHash)?;
+        let prev = ChainHash::parse(prev).ok_or(LineError::BadPrev)?;
+        Ok(Self { seq, prev, hash, computed: prev.follow(body) })
+    }
+
+    /// The bytes that are hashed, and the hash at the end.
+    pub(super) fn split(line: &[u8]) -> Option<(&[u8], ChainHash)> {
+        let (body, tail) = line.split_at(line.len().checked_sub(TAIL)?);
+        let digits = tail.strip_prefix(HASH_FIELD)?.strip_suffix(b"\"}")?;
+        Some((body, ChainHash::parse_bytes(digits)?))
+    }
+}
+
+/// A line that was read: its place in the chain, and what it tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Its place in the chain.
+    pub place: Place,
     /// What it tells; `None` for a type that this version does not know.
     pub record: Option<Record>,
 }
@@ -128,6 +158,9 @@ pub enum LineError {
     /// The line does not end in `,"hash":"<64 hex>"}`.
     #[error("the line does not end in its hash")]
     NoHash,
+    /// Not UTF-8.
+    #[error("not a trace line: {0}")]
+    Utf8(#[from] std::str::Utf8Error),
     /// Not a JSON object with the fields of its type.
     #[error("not a trace line: {0}")]
     Json(#[from] serde_json::Error),
@@ -139,12 +172,8 @@ pub enum LineError {
 impl Line {
     /// Reads one line, without its newline.
     pub fn parse(line: &[u8]) -> Result<Self, LineError> {
-        let Some((body, hash)) = split(line) else {
-            let filtered = serde_json::from_slice::<Kind>(line).is_ok_and(|k| k.kind == "filtered");
-            return Err(if filtered { LineError::Filtered } else { LineError::NoHash });
-        };
-        let head: Head<'_> = serde_json::from_slice(line)?;
-        let prev = ChainHash::parse(&head.prev).ok_or(LineError::BadPrev)?;
+        let head = Head::read(line)?;
+        let place = Place::of(line, head.seq, &head.prev)?;
         let record = match &*head.kind {
             "attempt" => Some(Record::Attempt(serde_json::from_slice::<Attempt>(line)?)),
             "epoch" => Some(Record::Epoch(serde_json::from_slice::<Epoch>(line)?)),
@@ -153,14 +182,13 @@ impl Line {
             "mode" => Some(Record::Mode(serde_json::from_slice::<ModeChange>(line)?)),
             _ => None,
         };
-        Ok(Self { seq: head.seq, prev, hash, computed: prev.follow(body), record })
+        Ok(Self { place, record })
     }
-}
 
-fn split(line: &[u8]) -> Option<(&[u8], ChainHash)> {
-    let (body, tail) = line.split_at(line.len().checked_sub(TAIL)?);
-    let digits = tail.strip_prefix(HASH_FIELD)?.strip_suffix(b"\"}")?;
-    Some((body, ChainHash::parse(std::str::from_utf8(digits).ok()?)?))
+    /// Whether the line says that it is an attempt's.
+    pub fn is_attempt(line: &[u8]) -> Result<bool, LineError> {
+        Ok(Head::read(line)?.kind == "attempt")
+    }
 }
 
 #[derive(Deserialize)]
@@ -169,13 +197,23 @@ struct Kind {
     kind: String,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize)]
 struct Head<'a> {
     #[serde(rename = "type", borrow)]
     kind: std::borrow::Cow<'a, str>,
     seq: u64,
     #[serde(borrow)]
     prev: std::borrow::Cow<'a, str>,
+}
+
+impl<'a> Head<'a> {
+    fn read(line: &'a [u8]) -> Result<Self, LineError> {
+        if Place::split(line).is_none() {
+            let filtered = serde_json::from_slice::<Kind>(line).is_ok_and(|k| k.kind == "filtered");
+            return Err(if filtered { LineError::Filtered } else { LineError::NoHash });
+        }
+        Ok(serde_json::from_str(std::str::from_utf8(line)?)?)
+    }
 }
 
 #[cfg(test)]
@@ -206,8 +244,8 @@ mod tests {
         let body = r#"{"type":"mode","seq":1,"ts":"2026-11-18T11:06:40.120Z","mode":"auto","key":null,"by":"user","prev":"0000000000000000000000000000000000000000000000000000000000000000""#;
         assert_eq!(line, format!("{body},\"hash\":\"{hash}\"}}"));
         let read = Line::parse(line.as_bytes()).unwrap();
-        assert_eq!((read.seq, read.prev, read.hash), (1, ChainHash::START, hash));
-        assert_eq!(read.computed, hash);
+        let place = Place { seq: 1, prev: ChainHash::START, hash, computed: hash };
+        assert_eq!(read.place, place);
         assert_eq!(read.record, Some(mode("user")));
     }
 
@@ -225,7 +263,7 @@ mod tests {
     fn an_edited_line_shows() {
         let (line, _) = sealed(&mode("user"), 1, &ChainHash::START);
         let read = Line::parse(line.replace("auto", "manual").as_bytes()).unwrap();
-        assert_ne!(read.computed, read.hash);
+        assert_ne!(read.place.computed, read.place.hash);
     }
 
     #[test]

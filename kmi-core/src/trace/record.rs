@@ -210,7 +210,7 @@ pub struct ModeChange {
 }
 
 /// Times in lines: always with milliseconds, so that columns align.
-mod ts {
+pub(super) mod ts {
     use jiff::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -218,7 +218,9 @@ mod ts {
         to.collect_str(&format_args!("{ts:.3}"))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+    pub(in crate::trace) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Timestamp, D::Error> {
         Timestamp::deserialize(from)
     }
 }

@@ -29,13 +29,16 @@ fn serve(ledger: &Ledger, page: &mut TurnPage, turns: std::ops::RangeInclusive<u
 pub(super) fn verified(jsonl: &str) -> Vec<Line> {
     let lines: Vec<Line> =
         jsonl.lines().map(|line| Line::parse(line.as_bytes()).unwrap()).collect();
-    assert!(lines.iter().all(|line| line.hash == line.computed), "every line is whole");
-    let jump = lines.windows(2).rposition(|pair| pair[0].seq + 1 != pair[1].seq);
+    assert!(lines.iter().all(|line| line.place.hash == line.place.computed), "every line is whole");
+    let jump = lines.windows(2).rposition(|pair| pair[0].place.seq + 1 != pair[1].place.seq);
     let (before, chain) = lines.split_at(jump.map_or(0, |at| at + 1));
     assert!(before.iter().all(|line| matches!(line.record, Some(Record::Epoch(_)))));
-    assert!(chain.windows(2).all(|pair| pair[0].hash == pair[1].prev), "the chain is whole");
-    if chain.first().is_some_and(|line| line.seq == 1) {
-        assert_eq!(chain[0].prev, ChainHash::START);
+    assert!(
+        chain.windows(2).all(|pair| pair[0].place.hash == pair[1].place.prev),
+        "the chain is whole"
+    );
+    if chain.first().is_some_and(|line| line.place.seq == 1) {
+        assert_eq!(chain[0].place.prev, ChainHash::START);
     }
     chain.to_vec()
 }
@@ -66,8 +69,8 @@ fn what_is_pushed_is_read_back_in_order_and_chained() {
     assert_eq!(kinds(&lines), ["mode", "epoch", "attempt", "attempt", "attempt"]);
     assert_eq!(lines[4].record, Some(Record::Attempt(attempt("kimi", 3, 1))));
     let reader = Reader::open(dir.path()).unwrap();
-    assert_eq!(reader.head().unwrap(), Some((5, lines[4].hash)));
-    assert_eq!(ledger.head(), (5, lines[4].hash));
+    assert_eq!(reader.head().unwrap(), Some((5, lines[4].place.hash)));
+    assert_eq!(ledger.head(), (5, lines[4].place.hash));
     let tail = |n| reader.tail(n).unwrap().iter().map(|line| line.seq).collect::<Vec<_>>();
     assert_eq!((tail(2), tail(9)), (vec![4, 5], vec![1, 2, 3, 4, 5]));
     assert_eq!(reader.find("2").unwrap()[0].seq, 4);
@@ -185,7 +188,7 @@ fn an_export_by_time_is_preceded_by_the_epochs_in_force() {
     let seqs = |what: &Export| {
         let text = export(dir.path(), what);
         verified(&text);
-        text.lines().map(|line| Line::parse(line.as_bytes()).unwrap().seq).collect::<Vec<_>>()
+        text.lines().map(|line| Line::parse(line.as_bytes()).unwrap().place.seq).collect::<Vec<_>>()
     };
     let between = |since, until| Export {
         since: Some(at(since)),
@@ -404,10 +407,10 @@ fn retention_keeps_the_size_and_the_evidence() {
     let lines = verified(&text);
     assert!(text.len() < 110_000, "{}", text.len());
     assert!(text.len() > 50_000, "{}", text.len());
-    assert!(lines[0].seq > 800);
+    assert!(lines[0].place.seq > 800);
     let first = Line::parse(text.lines().next().unwrap().as_bytes()).unwrap();
     assert_eq!(first.record, Some(Record::Epoch(epoch("kimi", 1, 3))), "the ring stays known");
-    assert_eq!(lines.last().unwrap().seq, 1001);
+    assert_eq!(lines.last().unwrap().place.seq, 1001);
     let (_ledger, recovered) = open(dir.path());
     assert_eq!(recovered.upstreams["kimi"].last_turn, 1000);
     assert_eq!(recovered.upstreams["kimi"].epoch, Some(epoch("kimi", 1, 3)));
@@ -455,7 +458,7 @@ fn reading_and_writing_do_not_disturb_each_other() {
         });
         while !writing.is_finished() {
             let lines = verified(&export(dir.path(), &Export::default()));
-            assert!(lines.first().is_none_or(|line| line.seq == 1));
+            assert!(lines.first().is_none_or(|line| line.place.seq == 1));
         }
     });
     ledger.close().unwrap();

@@ -16,7 +16,7 @@ fn ring(keys: Vec<EpochKey>, cursor: Option<usize>) -> Result<EpochRing, Violati
 }
 
 fn served(entry: EpochKey) -> Served {
-    Served { key: Arc::clone(&entry.key), entry: Some(entry) }
+    Served::Of(Arc::new(ring(vec![entry], None).unwrap()), 0)
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn a_new_epoch_goes_on_where_the_old_one_stood() {
     assert_eq!(inherited("aa", 0), Some(0), "gone; c is next");
     assert_eq!(inherited("d", 0), Some(1), "gone; b of the next tier is next");
     assert_eq!(inherited("z", 9), Some(2), "gone; a is next, going round");
-    let only_id = Served { key: "k-gone".into(), entry: None };
+    let only_id = Served::Named("k-gone".into());
     assert_eq!(epoch.inherited(&only_id), None);
 }
 
@@ -49,8 +49,8 @@ fn a_choice_is_replayed() {
 
 #[test]
 fn a_turn_follows_the_turn_before() {
-    let epoch = Arc::new(ring(vec![key("a", 0), key("b", 0)], Some(1)).unwrap());
-    let turn = |prev_slot| Start { epoch: Arc::clone(&epoch), prev_slot };
+    let epoch = ring(vec![key("a", 0), key("b", 0)], Some(1)).unwrap();
+    let turn = |prev_slot| Start { epoch: &epoch, prev_slot };
     let end = |epoch, slot| End { epoch: Some(epoch), slot, served: None };
     assert_eq!(follow(&end(2, Some(0)), &turn(Some(0))), Ok(Linked::Yes));
     assert!(follow(&end(2, Some(0)), &turn(Some(1))).is_err());

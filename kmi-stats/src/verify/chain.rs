@@ -1,17 +1,14 @@
 //! The chain: every line's hash, number and predecessor (FAIRNESS section 5).
 
 use jiff::Timestamp;
-use kmi_core::trace::ChainHash;
+use kmi_core::trace::{ChainHash, Place};
 
 use crate::report::{ChainReport, HeadReport};
 
 /// A line as the chain sees it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Link {
-    pub(super) seq: u64,
-    pub(super) prev: ChainHash,
-    pub(super) hash: ChainHash,
-    pub(super) computed: ChainHash,
+    pub(super) place: Place,
     /// Whether the line is an epoch's: these may stand alone before an export's stretch.
     pub(super) is_epoch: bool,
     /// When the line was made, where it says so.
@@ -51,17 +48,18 @@ impl Chain {
     /// Takes the next line.
     pub(super) fn line(&mut self, line: Link) {
         self.records += 1;
-        let intact = line.hash == line.computed;
+        let place = line.place;
+        let intact = place.hash == place.computed;
         match self.last {
             _ if self.lost => self.lost = false,
             None => self.begin(&line),
             Some(last) => self.follow(&last, &line, intact),
         }
         if !intact {
-            self.bad(line.seq, "its bytes do not have the hash that stands at its end");
+            self.bad(place.seq, "its bytes do not have the hash that stands at its end");
         }
-        if self.head == Some(line.hash) && intact {
-            self.head_seq = Some(line.seq);
+        if self.head == Some(place.hash) && intact {
+            self.head_seq = Some(place.seq);
         }
         self.before_stretch &= line.is_epoch;
         self.last = Some(line);
@@ -78,7 +76,7 @@ impl Chain {
     /// Where the lines begin, as far as is known.
     pub(super) fn beginning(&self) -> Beginning {
         match self.start {
-            Some(start) if start.seq > 1 => Beginning::Cut(start.ts),
+            Some(start) if start.place.seq > 1 => Beginning::Cut(start.ts),
             _ => Beginning::Whole,
         }
     }
@@ -99,16 +97,16 @@ impl Chain {
         ChainReport {
             ok: self.first_bad.is_none(),
             records: self.records,
-            head: self.last.map_or(ChainHash::START, |last| last.hash).to_string(),
-            first_seq: self.start.map(|start| start.seq),
-            last_seq: self.last.map(|last| last.seq),
+            head: self.last.map_or(ChainHash::START, |last| last.place.hash).to_string(),
+            first_seq: self.start.map(|start| start.place.seq),
+            last_seq: self.last.map(|last| last.place.seq),
             error: self.first_bad.as_ref().map(|(_, why)| why.clone()),
         }
     }
 
     pub(super) fn head_report(&self) -> Option<HeadReport> {
         let hash = self.head?;
-        let last = self.last.map_or(0, |last| last.seq);
+        let last = self.last.map_or(0, |last| last.place.seq);
         // An empty ledger's head is what stands before line 1.
         let empty = self.last.is_none() && hash == ChainHash::START;
         let seq = self.head_seq.or(empty.then_some(0));
@@ -122,23 +120,25 @@ impl Chain {
 
     /// The first line of the contiguous stretch, as far as is known.
     fn begin(&mut self, line: &Link) {
-        if (line.seq == 1) != (line.prev == ChainHash::START) {
+        let place = &line.place;
+        if (place.seq == 1) != (place.prev == ChainHash::START) {
             self.bad(1, "line 1, and no other, follows 64 zeros");
-        } else if line.seq == 0 {
+        } else if place.seq == 0 {
             self.bad(0, "numbers start at 1");
         }
         self.start = Some(*line);
         // A noted head may be the line just before an export's first.
-        self.head_seq = (self.head == Some(line.prev)).then(|| line.seq.saturating_sub(1));
+        self.head_seq = (self.head == Some(place.prev)).then(|| place.seq.saturating_sub(1));
     }
 
-    fn follow(&mut self, last: &Link, line: &Link, intact: bool) {
+    fn follow(&mut self, before: &Link, next_one: &Link, intact: bool) {
+        let (last, line) = (&before.place, &next_one.place);
         let next = last.seq.checked_add(1);
         if Some(line.seq) == next && line.prev == last.hash {
             return;
         }
         if self.before_stretch && intact && line.seq > last.seq && Some(line.seq) != next {
-            return self.begin(line);
+            return self.begin(next_one);
         }
         if Some(line.seq) == next {
             self.bad(line.seq, "it does not follow the line before it");
@@ -148,7 +148,7 @@ impl Chain {
     }
 
     fn expected(&self) -> u64 {
-        self.last.map_or(1, |last| last.seq.saturating_add(1))
+        self.last.map_or(1, |last| last.place.seq.saturating_add(1))
     }
 
     fn bad(&mut self, seq: u64, why: &str) {

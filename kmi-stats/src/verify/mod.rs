@@ -29,7 +29,7 @@ use std::{
 
 use kmi_core::{
     display::visible,
-    trace::{Attempt, ChainHash, Line, LineError, Record},
+    trace::{ChainHash, Evidence, Line, LineError, Record},
 };
 
 use self::{
@@ -134,8 +134,12 @@ impl Verifier {
             self.chain.garbage("the line is too long");
             return Ok(());
         }
-        match Line::parse(line) {
-            Ok(line) => self.read(line),
+        if let Some(evidence) = Evidence::scan(line) {
+            self.attempt(evidence);
+            return Ok(());
+        }
+        match self.read(line) {
+            Ok(()) => {}
             Err(LineError::Filtered) if self.chain.is_empty() => return Err(Refused::Filtered),
             Err(LineError::Json(error)) => match Partial::read(line) {
                 Some((partial, place)) => self.read_partial(&partial, place, &error),
@@ -146,41 +150,45 @@ impl Verifier {
         Ok(())
     }
 
-    fn read(&mut self, line: Line) {
+    fn read(&mut self, line: &[u8]) -> Result<(), LineError> {
+        if let Some(evidence) = seen::evidence(line)? {
+            self.attempt(evidence);
+            return Ok(());
+        }
+        let Line { place, record } = Line::parse(line)?;
         self.chain.line(Link {
-            seq: line.seq,
-            prev: line.prev,
-            hash: line.hash,
-            computed: line.computed,
-            is_epoch: matches!(line.record, Some(Record::Epoch(_))),
-            ts: line.record.as_ref().map(Record::ts),
+            place,
+            is_epoch: matches!(record, Some(Record::Epoch(_))),
+            ts: record.as_ref().map(Record::ts),
         });
-        match line.record {
-            Some(Record::Attempt(attempt)) => self.attempt(line.seq, attempt),
+        let (seq, beginning) = (place.seq, self.chain.beginning());
+        match record {
             Some(Record::Epoch(epoch)) => {
                 let name = Arc::clone(&epoch.upstream);
-                self.upstream(line.seq, &name, |it, found| it.epoch(line.seq, epoch, found));
+                self.upstream(seq, &name, |it, found| it.epoch(seq, epoch, found));
             }
             Some(Record::Gap(gap)) => {
-                let (seq, beginning) = (line.seq, self.chain.beginning());
                 let take = |it: &mut Upstream, found: &mut _| it.gap(seq, &gap, beginning, found);
                 self.upstream(seq, &gap.upstream, take);
             }
-            Some(Record::Health(_) | Record::Mode(_)) | None => {}
+            Some(Record::Attempt(_) | Record::Health(_) | Record::Mode(_)) | None => {}
         }
+        Ok(())
     }
 
-    fn attempt(&mut self, seq: u64, attempt: Attempt) {
-        let name = Arc::clone(&attempt.upstream);
-        let has_slot = attempt.slot.is_some() || attempt.prev_slot.is_some();
-        match Seen::of(attempt) {
+    fn attempt(&mut self, it: Evidence<'_>) {
+        let seq = it.place.seq;
+        self.chain.line(Link { place: it.place, is_epoch: false, ts: Some(it.ts) });
+        let has_slot = it.slot.is_some() || it.prev_slot.is_some();
+        let name = it.upstream.clone();
+        match Seen::of(it) {
             Some(seen) => self.turn(seq, &name, &seen),
             None if has_slot => self.upstream(seq, &name, |it, found| it.no_turn(seq, found)),
             None => {}
         }
     }
 
-    fn turn(&mut self, seq: u64, name: &Arc<str>, seen: &Seen) {
+    fn turn(&mut self, seq: u64, name: &str, seen: &Seen<'_>) {
         let beginning = self.chain.beginning();
         self.upstream(seq, name, |it, found| it.turn(seq, seen, beginning, found));
     }
@@ -188,28 +196,30 @@ impl Verifier {
     fn read_partial(&mut self, partial: &Partial, link: Link, error: &serde_json::Error) {
         self.chain.line(link);
         match partial.attempt() {
-            Some(PartialAttempt::Turn { upstream, seen }) => self.turn(link.seq, &upstream, &seen),
+            Some(PartialAttempt::Turn { upstream, seen }) => {
+                self.turn(link.place.seq, upstream, &seen);
+            }
             Some(PartialAttempt::NoTurn) => {}
             // A word of a newer kmi about health or mode is no harm.
             None if !partial.matters() => {}
             None => {
                 let why = visible(&error.to_string()).into_owned();
-                self.loose(link.seq, &Violation::Unreadable(why));
+                self.loose(link.place.seq, &Violation::Unreadable(why));
             }
         }
     }
 
-    fn upstream(
-        &mut self,
-        seq: u64,
-        name: &Arc<str>,
-        then: impl FnOnce(&mut Upstream, &mut Findings),
-    ) {
-        if !self.upstreams.contains_key(name) && self.upstreams.len() == MAX_UPSTREAMS {
+    fn upstream(&mut self, seq: u64, name: &str, then: impl FnOnce(&mut Upstream, &mut Findings)) {
+        if let Some(upstream) = self.upstreams.get_mut(name) {
+            return then(upstream, &mut self.found);
+        }
+        if self.upstreams.len() == MAX_UPSTREAMS {
             return self.loose(seq, &Violation::TooMany(MAX_UPSTREAMS, "upstreams"));
         }
-        let new = || Upstream::new(Arc::clone(name), self.window);
-        then(self.upstreams.entry(Arc::clone(name)).or_insert_with(new), &mut self.found);
+        let name: Arc<str> = name.into();
+        let mut upstream = Upstream::new(Arc::clone(&name), self.window);
+        then(&mut upstream, &mut self.found);
+        self.upstreams.insert(name, upstream);
     }
 
     fn loose(&mut self, seq: u64, violation: &Violation) {
@@ -255,15 +265,15 @@ impl Verifier {
             .upstreams
             .values()
             .enumerate()
-            .flat_map(|(at, it)| it.recent().map(move |(seq, row)| (at, seq, row)))
+            .flat_map(|(at, it)| it.recent().map(move |row| (at, row)))
             .collect();
         if let Some(extra) = rows.len().checked_sub(self.window).filter(|extra| *extra > 0) {
-            rows.sort_by_key(|(_, seq, row)| (row.ts, *seq));
+            rows.sort_by_key(|(_, row)| (row.ts, row.seq));
             rows.drain(..extra);
-            rows.sort_by_key(|(at, seq, row)| (*at, row.turn, *seq));
+            rows.sort_by_key(|(at, row)| (*at, row.turn, row.seq));
         }
         let mut parts = vec![Vec::new(); self.upstreams.len()];
-        for (at, _, row) in rows {
+        for (at, row) in rows {
             parts[at].push(row);
         }
         parts

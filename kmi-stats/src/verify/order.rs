@@ -37,6 +37,17 @@ impl InOrder {
         Self { next: Some(turn), ..Self::default() }
     }
 
+    /// Takes a turn whose choice is known; most often it is the one that comes next.
+    pub(super) fn turn(&mut self, turn: u64, ring: &Arc<Ring>, key: usize, eligible: &KeySet) {
+        if self.waiting.is_empty() && *self.next.get_or_insert(turn) == turn {
+            self.gap.turn(ring, key, eligible);
+            self.next = Some(turn.saturating_add(1));
+            return;
+        }
+        let (ring, eligible) = (Arc::clone(ring), eligible.clone());
+        self.take(turn, Step::Turn { ring, key, eligible });
+    }
+
     /// Takes the step at a number. One that comes too late is left out: the run was broken there.
     pub(super) fn take(&mut self, turn: u64, step: Step) {
         let next = *self.next.get_or_insert(turn);
@@ -95,8 +106,12 @@ mod tests {
 
     use super::*;
 
+    fn ring() -> Arc<Ring> {
+        Arc::new(Ring::new(&[Seat::default(); 2]).unwrap())
+    }
+
     fn steps() -> impl Fn(usize) -> Step {
-        let ring = Arc::new(Ring::new(&[Seat::default(); 2]).unwrap());
+        let ring = ring();
         move |key| Step::Turn { ring: Arc::clone(&ring), key, eligible: KeySet::full(2) }
     }
 
@@ -113,6 +128,17 @@ mod tests {
         }
         assert_widest(&order, 1.0);
         assert!(order.waiting.is_empty());
+    }
+
+    #[test]
+    fn turns_come_one_by_one_too() {
+        let (ring, all, mut order) = (ring(), KeySet::full(2), InOrder::starting_at(1));
+        for (turn, key) in [(1, 0), (3, 0), (2, 1), (4, 0), (2, 0)] {
+            order.turn(turn, &ring, key, &all);
+        }
+        assert_widest(&order, 2.0);
+        assert!(order.waiting.is_empty());
+        assert_eq!(order.next, Some(5));
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! What the verifier needs to know of an attempt's line.
+//! What the verifier sees of an attempt's line.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
 use jiff::{SignedDuration, Timestamp};
 use kmi_core::{
     eligible::KeySet,
-    trace::{Attempt, ChainHash},
+    trace::{Evidence, LineError, Place},
 };
 use serde_json::Value;
 
@@ -13,30 +13,29 @@ use super::chain::Link;
 
 /// A turn's attempt, or as much of it as could be read.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
+pub(super) struct Seen<'a> {
     pub(super) turn: u64,
     pub(super) ts: Timestamp,
-    /// When the turn was chosen, to the millisecond.
-    pub(super) chosen: Option<Timestamp>,
+    pub(super) latency_ms: Option<u64>,
     pub(super) epoch: Option<u64>,
     pub(super) prev_slot: Option<usize>,
     pub(super) slot: Option<usize>,
-    pub(super) key: Arc<str>,
-    pub(super) label: Arc<str>,
+    pub(super) key: Cow<'a, str>,
+    pub(super) label: Cow<'a, str>,
     /// `eligible` and `tried`; `None` makes the turn unverifiable.
-    pub(super) masks: Option<(Arc<KeySet>, KeySet)>,
+    pub(super) masks: Option<(KeySet, KeySet)>,
     pub(super) tokens: u64,
 }
 
-impl Seen {
+impl<'a> Seen<'a> {
     /// `None` for an attempt that was no turn.
-    pub(super) fn of(it: Attempt) -> Option<Self> {
+    pub(super) fn of(it: Evidence<'a>) -> Option<Self> {
         let tokens =
             it.prompt_tokens.unwrap_or(0).saturating_add(it.completion_tokens.unwrap_or(0));
         Some(Self {
             turn: it.turn?,
             ts: it.ts,
-            chosen: before(it.ts, it.latency_ms),
+            latency_ms: it.latency_ms,
             epoch: Some(it.epoch),
             prev_slot: it.prev_slot,
             slot: it.slot,
@@ -46,42 +45,39 @@ impl Seen {
             tokens,
         })
     }
-}
 
-fn before(ts: Timestamp, ms: u64) -> Option<Timestamp> {
-    ts.checked_sub(SignedDuration::from_millis(i64::try_from(ms).ok()?)).ok()
+    /// When the turn was chosen, to the millisecond.
+    pub(super) fn chosen(&self) -> Option<Timestamp> {
+        let ms = i64::try_from(self.latency_ms?).ok()?;
+        self.ts.checked_sub(SignedDuration::from_millis(ms)).ok()
+    }
 }
 
 /// A line whose place in the chain can be read though its own fields cannot: masks are missing,
-/// say, or a newer kmi wrote a word that this one does not know.
+/// say.
 #[derive(Debug)]
 pub(super) struct Partial(Value);
 
 /// What can be read of an attempt whose fields are not all right.
 #[derive(Debug)]
-pub(super) enum PartialAttempt {
+pub(super) enum PartialAttempt<'a> {
     /// It was no turn.
     NoTurn,
     /// A turn that cannot be verified.
-    Turn { upstream: Arc<str>, seen: Seen },
+    Turn { upstream: &'a str, seen: Box<Seen<'a>> },
 }
 
 impl Partial {
     /// `None` for what is no line at all.
     pub(super) fn read(line: &[u8]) -> Option<(Self, Link)> {
-        let at = line.len().checked_sub(r#","hash":""}"#.len() + 64)?;
         let fields: Value = serde_json::from_slice(line).ok()?;
-        let hash = |name: &str| fields.get(name)?.as_str().and_then(ChainHash::parse);
-        let prev = hash("prev")?;
-        let place = Link {
-            seq: fields.get("seq")?.as_u64()?,
-            prev,
-            hash: hash("hash")?,
-            computed: prev.follow(&line[..at]),
+        let prev = fields.get("prev")?.as_str()?;
+        let stands = Link {
+            place: Place::of(line, fields.get("seq")?.as_u64()?, prev).ok()?,
             is_epoch: fields.get("type")?.as_str()? == "epoch",
             ts: fields.get("ts").and_then(timestamp),
         };
-        Some((Self(fields), place))
+        Some((Self(fields), stands))
     }
 
     /// Whether the line bears on the rotation: an attempt, an epoch or a gap.
@@ -91,7 +87,7 @@ impl Partial {
 
     /// What can be read of an attempt; `None` for a line that is none, or does not say where it
     /// belongs.
-    pub(super) fn attempt(&self) -> Option<PartialAttempt> {
+    pub(super) fn attempt(&self) -> Option<PartialAttempt<'_>> {
         if self.text("type")? != "attempt" {
             return None;
         }
@@ -101,12 +97,11 @@ impl Partial {
         };
         let number = |name: &str| self.0.get(name).and_then(Value::as_u64);
         let slot = |name: &str| number(name).and_then(|slot| usize::try_from(slot).ok());
-        let ts = self.0.get("ts").and_then(timestamp)?;
         let tokens = number("prompt_tokens").unwrap_or(0);
         let seen = Seen {
             turn,
-            ts,
-            chosen: number("latency_ms").and_then(|ms| before(ts, ms)),
+            ts: self.0.get("ts").and_then(timestamp)?,
+            latency_ms: number("latency_ms"),
             epoch: number("epoch"),
             prev_slot: slot("prev_slot"),
             slot: slot("slot"),
@@ -115,7 +110,7 @@ impl Partial {
             masks: None,
             tokens: tokens.saturating_add(number("completion_tokens").unwrap_or(0)),
         };
-        Some(PartialAttempt::Turn { upstream: self.text("upstream")?.into(), seen })
+        Some(PartialAttempt::Turn { upstream: self.text("upstream")?, seen: Box::new(seen) })
     }
 
     fn text(&self, name: &str) -> Option<&str> {
@@ -125,4 +120,9 @@ impl Partial {
 
 fn timestamp(value: &Value) -> Option<Timestamp> {
     value.as_str()?.parse().ok()
+}
+
+/// An attempt's line in any form; `None` for a line of another type.
+pub(super) fn evidence(line: &[u8]) -> Result<Option<Evidence<'_>>, LineError> {
+    if kmi_core::trace::Line::is_attempt(line)? { Evidence::read(line).map(Some) } else { Ok(None) }
 }

@@ -9,7 +9,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::tally::Status;
-use crate::conformity::{End, Start};
+use crate::conformity::{End, EpochRing, Served, Start};
 
 /// Most spans that are kept. Far fewer turns than this can be in flight; in a file with more
 /// holes the oldest ones are closed and their numbers stay open for good.
@@ -36,14 +36,24 @@ struct Span {
 pub(super) struct First {
     /// The line's number, for messages.
     pub(super) seq: u64,
-    /// What the turn starts from; `None` where it cannot be checked.
-    pub(super) start: Option<Start>,
+    /// Its epoch; `None` where its start cannot be checked.
+    pub(super) epoch: Option<Arc<EpochRing>>,
+    /// The cursor before the choice.
+    pub(super) prev_slot: Option<usize>,
     /// What it has been found to be.
     pub(super) status: Status,
     /// Who served.
-    pub(super) key: Arc<str>,
+    pub(super) served: Served,
     /// Whether another key could have served.
     pub(super) had_choice: bool,
+}
+
+impl First {
+    /// What it starts from; `None` where that cannot be checked.
+    pub(super) fn start(&self) -> Option<Start<'_>> {
+        let epoch = self.epoch.as_deref()?;
+        Some(Start { epoch, prev_slot: self.prev_slot })
+    }
 }
 
 /// Two neighbouring turns, to be held against each other.
@@ -62,6 +72,19 @@ pub(super) struct Joint {
 pub(super) struct Overlap;
 
 impl Spans {
+    /// Accounts for the turn after the newest one and returns where that one ended; `None` and
+    /// nothing done when `turn` is another one. [`Self::add`] does the same and more, with more
+    /// steps.
+    pub(super) fn append(&mut self, turn: u64, last: impl FnOnce() -> End) -> Option<End> {
+        let mut newest = self.spans.last_entry()?;
+        let span = newest.get_mut();
+        if span.to.checked_add(1) != Some(turn) {
+            return None;
+        }
+        span.to = turn;
+        Some(std::mem::replace(&mut span.last, last()))
+    }
+
     /// Accounts for the turns `from..=to` and returns the neighbours that have met.
     ///
     /// `first` is `None` for a gap: what it starts from is not known.
@@ -158,9 +181,10 @@ mod tests {
     fn first() -> First {
         First {
             seq: 0,
-            start: None,
+            epoch: None,
+            prev_slot: None,
             status: Status::Unverifiable,
-            key: "k".into(),
+            served: Served::Named("k".into()),
             had_choice: false,
         }
     }
@@ -207,6 +231,11 @@ mod tests {
             let (mut spans, mut model) = (Spans::default(), BTreeSet::new());
             for (from, more) in runs {
                 let free = (from..=from + more).all(|n| !model.contains(&n));
+                if more == 0 && spans.append(from, end).is_some() {
+                    prop_assert_eq!(model.last().copied(), Some(from - 1));
+                    model.insert(from);
+                    continue;
+                }
                 prop_assert_eq!(spans.add(from, from + more, Some(first()), end()).is_ok(), free);
                 if free {
                     model.extend(from..=from + more);

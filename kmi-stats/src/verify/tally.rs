@@ -24,6 +24,8 @@ pub(super) enum Status {
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) turn: u64,
+    /// The line's number; it tells a turn's number that was used twice.
+    pub(super) seq: u64,
     pub(super) ts: Timestamp,
     pub(super) status: Status,
     /// Whether the turn before is not there to compare.
@@ -47,7 +49,8 @@ pub(super) struct Exposure {
 impl Exposure {
     /// Whether another key than the one that served could have served.
     pub(super) fn had_choice(&self) -> bool {
-        self.set.iter().any(|key| Some(key) != self.key)
+        let others = |key: usize| self.set.len() > usize::from(self.set.contains(key));
+        self.key.map_or(!self.set.is_empty(), others)
     }
 }
 
@@ -77,21 +80,27 @@ pub(super) struct Keys {
 
 impl Keys {
     /// The number of a key; `None` when there are too many. A newer label replaces an older one.
-    pub(super) fn number(&mut self, key: &Arc<str>, label: &Arc<str>) -> Option<usize> {
-        if let Some(number) = self.numbers.get(key) {
-            let known = &mut self.names[*number].1;
-            if known != label {
-                *known = Arc::clone(label);
-            }
-            return Some(*number);
+    pub(super) fn number(&mut self, key: &str, label: &str) -> Option<usize> {
+        if let Some(number) = self.numbers.get(key).copied() {
+            self.label(number, label);
+            return Some(number);
         }
         let number = self.names.len();
         if number == MAX_KEYS {
             return None;
         }
-        self.numbers.insert(Arc::clone(key), number);
-        self.names.push((Arc::clone(key), Arc::clone(label)));
+        let key: Arc<str> = key.into();
+        self.numbers.insert(Arc::clone(&key), number);
+        self.names.push((key, label.into()));
         Some(number)
+    }
+
+    /// Notes the newest label of a numbered key.
+    pub(super) fn label(&mut self, number: usize, label: &str) {
+        let known = &mut self.names[number].1;
+        if **known != *label {
+            *known = label.into();
+        }
     }
 }
 
@@ -105,6 +114,9 @@ pub(super) struct Tally {
     pub(super) unlinked: u64,
     pub(super) repeats: u64,
     shares: Vec<Share>,
+    /// The last set that keys were chosen from, and for how many turns in a row: most turns have
+    /// the same set as the one before.
+    exposed: Option<(Arc<NumberedEpoch>, KeySet, u32)>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -139,14 +151,18 @@ impl Tally {
         *self.of(to) += 1;
     }
 
-    /// Each eligible key expects its weight's share of the turn.
     fn expose(&mut self, exposure: &Exposure) {
-        let NumberedEpoch { ring, numbers } = &*exposure.epoch;
-        let eligible = || exposure.set.iter().take_while(|key| *key < numbers.len());
-        let weight = |key| f64::from(ring.ring.weight(key));
-        let all: f64 = eligible().map(weight).sum();
-        for key in eligible() {
-            self.share(numbers[key]).expected += weight(key) / all;
+        if let Some((epoch, set, turns)) = &mut self.exposed
+            && Arc::ptr_eq(epoch, &exposure.epoch)
+            && *set == exposure.set
+            && *turns < u32::MAX
+        {
+            *turns += 1;
+            return;
+        }
+        let before = self.exposed.replace((Arc::clone(&exposure.epoch), exposure.set.clone(), 1));
+        if let Some((epoch, set, turns)) = before {
+            expect(&mut self.shares, &epoch, &set, turns);
         }
     }
 
@@ -159,20 +175,27 @@ impl Tally {
     }
 
     fn share(&mut self, number: usize) -> &mut Share {
-        if number >= self.shares.len() {
-            self.shares.resize(number + 1, Share::default());
+        share(&mut self.shares, number)
+    }
+
+    /// The shares, with what the last turns expect.
+    fn settled(&self) -> Vec<Share> {
+        let mut shares = self.shares.clone();
+        if let Some((epoch, set, turns)) = &self.exposed {
+            expect(&mut shares, epoch, set, *turns);
         }
-        &mut self.shares[number]
+        shares
     }
 
     /// The shares against their expectation.
     pub(super) fn chi_square(&self) -> ChiSquare {
-        ChiSquare::of(self.shares.iter().map(|share| (share.observed, share.expected)))
+        ChiSquare::of(self.settled().iter().map(|share| (share.observed, share.expected)))
     }
 
     /// One row for each key that served or could have.
     pub(super) fn shares(&self, upstream: &str, keys: &Keys) -> Vec<ShareReport> {
-        let named = self.shares.iter().zip(&keys.names);
+        let shares = self.settled();
+        let named = shares.iter().zip(&keys.names);
         let seen = named.filter(|(share, _)| share.turns > 0 || share.expected > 0.0);
         seen.map(|(share, (key, label))| ShareReport {
             upstream: upstream.to_owned(),
@@ -191,7 +214,7 @@ impl Tally {
         let mut before: Option<&Row> = None;
         for row in rows {
             tally.add(row);
-            order.take(row.turn, row.step());
+            row.in_order(&mut order);
             let neighbour = before.filter(|before| before.turn.checked_add(1) == Some(row.turn));
             tally.repeats += u64::from(neighbour.is_some_and(|before| row.repeats(before)));
             before = Some(row);
@@ -200,15 +223,32 @@ impl Tally {
     }
 }
 
+fn share(shares: &mut Vec<Share>, number: usize) -> &mut Share {
+    if number >= shares.len() {
+        shares.resize(number + 1, Share::default());
+    }
+    &mut shares[number]
+}
+
+/// Of each turn every eligible key expects its weight's share.
+fn expect(shares: &mut Vec<Share>, epoch: &NumberedEpoch, set: &KeySet, turns: u32) {
+    let eligible = || set.iter().take_while(|key| *key < epoch.numbers.len());
+    let weight = |key| f64::from(epoch.ring.ring.weight(key));
+    let all: f64 = eligible().map(weight).sum();
+    for key in eligible() {
+        share(shares, epoch.numbers[key]).expected += f64::from(turns) * weight(key) / all;
+    }
+}
+
 impl Row {
-    /// The turn for the pair gap.
-    pub(super) fn step(&self) -> Step {
-        let known = self.choice.as_ref().and_then(|choice| Some((choice, choice.key?)));
-        known.map_or(Step::Unknown { to: self.turn }, |(choice, key)| Step::Turn {
-            ring: Arc::clone(&choice.epoch.ring.ring),
-            key,
-            eligible: choice.set.clone(),
-        })
+    /// Puts the turn in order for the pair gap.
+    pub(super) fn in_order(&self, order: &mut InOrder) {
+        match self.choice.as_ref().and_then(|choice| Some((choice, choice.key?))) {
+            Some((choice, key)) => {
+                order.turn(self.turn, &choice.epoch.ring.ring, key, &choice.set);
+            }
+            None => order.take(self.turn, Step::Unknown { to: self.turn }),
+        }
     }
 
     fn repeats(&self, before: &Self) -> bool {

@@ -46,8 +46,8 @@ pub(super) struct Upstream {
     gap_count: u64,
     gap_turns: u64,
     gaps_without_slots: u64,
-    /// The last turns by number; the line's number tells a number that was used twice.
-    recent: BTreeMap<(u64, u64), Row>,
+    /// The last turns by number, then by line.
+    recent: VecDeque<Row>,
     window: usize,
     has_turns: bool,
     /// From which turn on a missing number is open. Where the beginning is cut off that is the
@@ -71,7 +71,7 @@ impl Upstream {
             gap_count: 0,
             gap_turns: 0,
             gaps_without_slots: 0,
-            recent: BTreeMap::new(),
+            recent: VecDeque::new(),
             window,
             has_turns: false,
             whole_from: None,
@@ -113,43 +113,49 @@ impl Upstream {
     pub(super) fn turn(
         &mut self,
         seq: u64,
-        seen: &Seen,
+        seen: &Seen<'_>,
         beginning: Beginning,
         found: &mut Findings,
     ) {
         self.begin(beginning);
         self.settle_beginning(seen, beginning);
-        let epoch = seen.epoch.and_then(|number| self.epochs.get(&number)).cloned();
+        let epoch = self.epoch_of(seen).cloned();
         let replayed = Self::replay(epoch.as_deref(), seen);
-        let status = replayed.as_ref().map_or(Status::Violation, |status| *status);
         let key = epoch.as_ref().and_then(|epoch| epoch.position(&seen.key, seen.slot));
+        let number = match epoch.as_ref().zip(key) {
+            Some((epoch, key)) => Some(epoch.numbers[key]),
+            None => self.keys.number(&seen.key, &seen.label),
+        };
+        if let Some(number) = number {
+            self.keys.label(number, &seen.label);
+        }
         let choice = epoch.as_ref().and_then(|epoch| Self::exposure(epoch, seen, key));
-        let entry = epoch.as_ref().zip(key).map(|(epoch, key)| epoch.ring.keys[key].clone());
-        let start = epoch
-            .filter(|_| seen.masks.is_some())
-            .map(|epoch| Start { epoch: Arc::clone(&epoch.ring), prev_slot: seen.prev_slot });
-        let can_link = start.is_some();
+        let served = match epoch.as_ref().zip(key) {
+            Some((epoch, key)) => Served::Of(Arc::clone(&epoch.ring), key),
+            None => Served::Named((*seen.key).into()),
+        };
+        let status = replayed.as_ref().map_or(Status::Violation, |status| *status);
         let had_choice = choice.as_ref().is_some_and(Exposure::had_choice);
-        let first = First { seq, start, status, key: Arc::clone(&seen.key), had_choice };
-        let served = Some(Served { key: Arc::clone(&seen.key), entry });
-        let end = End { epoch: seen.epoch, slot: seen.slot, served };
+        let epoch = epoch.filter(|_| seen.masks.is_some());
 
-        let (linked, later) = self.place(seen.turn, first, end);
-        let unlinked = can_link && linked == Ok(Linked::No);
+        let (linked, later) =
+            self.place(seq, seen, epoch.as_ref().map(|it| &it.ring), status, served, had_choice);
+        let unlinked = epoch.is_some() && linked == Ok(Linked::No);
         let verdict = replayed.and_then(|status| linked.map(|_| status));
         let row = Row {
             turn: seen.turn,
+            seq,
             ts: seen.ts,
             status: verdict.as_ref().map_or(Status::Violation, |status| *status),
             unlinked,
-            key: self.keys.number(&seen.key, &seen.label),
+            key: number,
             tokens: seen.tokens,
             choice,
         };
         if let Err(violation) = verdict {
             found.add(seq, &self.name, Some(seen.turn), &violation);
         }
-        self.count(seq, row);
+        self.count(row);
         if let Some(joint) = later {
             self.join(&joint, found);
         }
@@ -159,24 +165,44 @@ impl Upstream {
     /// after it if that one came first.
     fn place(
         &mut self,
-        turn: u64,
-        first: First,
-        end: End,
+        seq: u64,
+        seen: &Seen<'_>,
+        epoch: Option<&Arc<EpochRing>>,
+        status: Status,
+        served: Served,
+        had_choice: bool,
     ) -> (Result<Linked, Violation>, Option<Joint>) {
+        let turn = seen.turn;
         if turn == 0 {
             return (Err(Violation::TurnZero), None);
         }
-        let very_first = if turn == 1 { first.start.clone() } else { None };
-        let Ok([joint, later]) = self.spans.add(turn, turn, Some(first), end) else {
+        let end = |served| End { epoch: seen.epoch, slot: seen.slot, served: Some(served) };
+        let start = epoch.map(|epoch| Start { epoch, prev_slot: seen.prev_slot });
+        if let Some(before) = self.spans.append(turn, || end(served.clone())) {
+            let repeats =
+                had_choice && before.served.as_ref().is_some_and(|it| it.id() == served.id());
+            self.tally.repeats += u64::from(repeats);
+            let linked = start.map_or(Ok(Linked::No), |start| conformity::follow(&before, &start));
+            return (linked, None);
+        }
+        let first = First {
+            seq,
+            epoch: epoch.cloned(),
+            prev_slot: seen.prev_slot,
+            status,
+            served: served.clone(),
+            had_choice,
+        };
+        let Ok([joint, later]) = self.spans.add(turn, turn, Some(first), end(served)) else {
             return (Err(Violation::Reused), None);
         };
-        let linked = match (joint, very_first) {
+        let linked = match (joint, start) {
             (Some(joint), _) => {
                 self.tally.repeats += u64::from(joint.is_repeat());
                 joint.follow().unwrap_or(Ok(Linked::No))
             }
-            (None, Some(start)) => conformity::start(&start).map(|()| Linked::Yes),
-            (None, None) => Ok(Linked::No),
+            (None, Some(start)) if turn == 1 => conformity::start(&start).map(|()| Linked::Yes),
+            (None, _) => Ok(Linked::No),
         };
         (linked, later)
     }
@@ -190,16 +216,25 @@ impl Upstream {
         self.has_turns = true;
     }
 
-    fn settle_beginning(&mut self, seen: &Seen, beginning: Beginning) {
+    fn settle_beginning(&mut self, seen: &Seen<'_>, beginning: Beginning) {
         let Beginning::Cut(Some(cut)) = beginning else { return };
         // Times have milliseconds, so two of them may be off by one each.
+        if self.whole_from.is_some_and(|from| from <= seen.turn) {
+            return;
+        }
         let Ok(after) = cut.checked_add(SignedDuration::from_millis(2)) else { return };
-        if seen.chosen.is_some_and(|chosen| chosen >= after) {
+        if seen.chosen().is_some_and(|chosen| chosen >= after) {
             self.whole_from = self.whole_from.or(Some(u64::MAX)).min(Some(seen.turn));
         }
     }
 
-    fn replay(epoch: Option<&NumberedEpoch>, seen: &Seen) -> Result<Status, Violation> {
+    fn epoch_of(&self, seen: &Seen<'_>) -> Option<&Arc<NumberedEpoch>> {
+        let number = seen.epoch?;
+        let newest = self.epochs.last_key_value().filter(|(newest, _)| **newest == number);
+        newest.map(|(_, epoch)| epoch).or_else(|| self.epochs.get(&number))
+    }
+
+    fn replay(epoch: Option<&NumberedEpoch>, seen: &Seen<'_>) -> Result<Status, Violation> {
         let (Some(epoch), Some((eligible, tried))) = (epoch, &seen.masks) else {
             return Ok(Status::Unverifiable);
         };
@@ -209,24 +244,31 @@ impl Upstream {
     }
 
     /// Who could have served; `None` where a mask is missing or names more keys than there are.
-    fn exposure(epoch: &Arc<NumberedEpoch>, seen: &Seen, key: Option<usize>) -> Option<Exposure> {
+    fn exposure(
+        epoch: &Arc<NumberedEpoch>,
+        seen: &Seen<'_>,
+        key: Option<usize>,
+    ) -> Option<Exposure> {
         let (eligible, tried) = seen.masks.as_ref()?;
         if eligible.at_or_after(epoch.numbers.len()).is_some() {
             return None;
         }
-        Some(Exposure {
-            key,
-            set: eligible.iter().filter(|key| !tried.contains(*key)).collect(),
-            epoch: Arc::clone(epoch),
-        })
+        Some(Exposure { key, set: eligible.without(tried), epoch: Arc::clone(epoch) })
     }
 
-    fn count(&mut self, seq: u64, row: Row) {
+    fn count(&mut self, row: Row) {
         self.tally.add(&row);
-        self.order.take(row.turn, row.step());
-        self.recent.insert((row.turn, seq), row);
+        row.in_order(&mut self.order);
+        let place = (row.turn, row.seq);
+        match self.recent.back() {
+            Some(last) if (last.turn, last.seq) > place => {
+                let at = self.recent.partition_point(|it| (it.turn, it.seq) < place);
+                self.recent.insert(at, row);
+            }
+            _ => self.recent.push_back(row),
+        }
         if self.recent.len() > self.window {
-            self.recent.pop_first();
+            self.recent.pop_front();
         }
     }
 
@@ -234,7 +276,9 @@ impl Upstream {
     fn join(&mut self, joint: &Joint, found: &mut Findings) {
         self.tally.repeats += u64::from(joint.is_repeat());
         let Some(result) = joint.follow() else { return };
-        let row = self.recent.get_mut(&(joint.turn, joint.first.seq));
+        let place = (joint.turn, joint.first.seq);
+        let at = self.recent.binary_search_by_key(&place, |row| (row.turn, row.seq)).ok();
+        let row = at.and_then(|at| self.recent.get_mut(at));
         let (linked, violation) = match result {
             Ok(linked) => (linked == Linked::Yes, None),
             Err(violation) => (true, Some(violation)),
@@ -272,8 +316,8 @@ impl Upstream {
         };
         let slot = slots.and_then(|slots| slots.last().copied());
         let served = epoch.zip(slot).map(|(epoch, slot)| {
-            let entry = epoch.ring.keys[epoch.ring.ring.key_at(slot)].clone();
-            Served { key: Arc::clone(&entry.key), entry: Some(entry) }
+            let key = epoch.ring.ring.key_at(slot);
+            Served::Of(Arc::clone(&epoch.ring), key)
         });
         let end = End { epoch: Some(gap.epoch), slot, served };
         let Ok([_, later]) = self.spans.add(from, to, None, end) else {
@@ -325,21 +369,21 @@ impl Upstream {
         &self.name
     }
 
-    /// The last turns with the numbers of their lines, in the order of the turns.
-    pub(super) fn recent(&self) -> impl Iterator<Item = (u64, &Row)> {
-        self.recent.iter().map(|((_, seq), row)| (*seq, row))
+    /// The last turns in the order of their numbers.
+    pub(super) fn recent(&self) -> impl Iterator<Item = &Row> {
+        self.recent.iter()
     }
 }
 
 impl Joint {
     /// Holds the later turn against the earlier one; `None` where the later cannot be checked.
     fn follow(&self) -> Option<Result<Linked, Violation>> {
-        Some(conformity::follow(&self.before, self.first.start.as_ref()?))
+        Some(conformity::follow(&self.before, &self.first.start()?))
     }
 
     /// Whether the same key served twice though another could have.
     fn is_repeat(&self) -> bool {
         let before = self.before.served.as_ref();
-        self.first.had_choice && before.is_some_and(|served| served.key == self.first.key)
+        self.first.had_choice && before.is_some_and(|it| it.id() == self.first.served.id())
     }
 }

@@ -1,6 +1,6 @@
 //! Every kind of tampering is found, at the right line.
 
-use kmi_core::trace::{Epoch, Gap};
+use kmi_core::trace::{Attempt, Epoch, Gap};
 
 use super::*;
 

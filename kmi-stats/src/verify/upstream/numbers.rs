@@ -18,7 +18,7 @@ impl Upstream {
         chain_ok: bool,
     ) -> UpstreamReport {
         let mut all = self.all(flight);
-        let mut recent = self.numbers_of(self.recent.values(), flight);
+        let mut recent = self.numbers_of(self.recent.iter(), flight);
         all.judge(chain_ok);
         recent.judge(chain_ok);
         UpstreamReport {
