@@ -3,6 +3,7 @@
 //! `kmi serve`, `kmi run` and `kmi demo` run it; so do tests and benches.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, OnceLock, Weak},
@@ -14,12 +15,13 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    control::{Control, Failure, Handler, Reloaded, Reply, Request},
+    control::{Control, Failure, Handler, Reloaded, Reply, Request, Status},
+    feed::{Feed, Source},
     home::Home,
     keys::Watcher,
     ledger::{LedgerError, Reader, Subscription},
     quota_poll,
-    rotor::{Rotor, RotorError, Setup},
+    rotor::{InFlight, Rotor, RotorError, Setup},
     server::{Server, Stop},
 };
 
@@ -66,6 +68,7 @@ pub struct Engine {
     serving: JoinHandle<()>,
     control: JoinHandle<()>,
     polling: JoinHandle<()>,
+    painting: JoinHandle<()>,
 }
 
 /// What the control socket and the key watcher act on.
@@ -128,8 +131,12 @@ impl Engine {
         desk.watch_targets();
         let serving = tokio::spawn(server.run(stopped));
         let control = tokio::spawn(control.run(Arc::clone(&desk)));
+        let feed = desk.feed();
+        let weak = Arc::downgrade(&desk);
+        feed.connect(weak);
+        let painting = tokio::spawn(feed.run());
         let polling = tokio::spawn(quota_poll::run(Arc::clone(desk.rotor.proxy())));
-        Ok(Self { desk, address, stop, serving, control, polling })
+        Ok(Self { desk, address, stop, serving, control, polling, painting })
     }
 
     /// Where it listens.
@@ -167,7 +174,7 @@ impl Engine {
 
     /// The same; but when `hurry` ends first, what still runs is cut off, and the trace says so.
     pub async fn wait_or_cut(self, hurry: impl Future<Output = ()>) -> Result<(), LedgerError> {
-        let Self { desk, mut serving, control, polling, .. } = self;
+        let Self { desk, mut serving, control, polling, painting, .. } = self;
         tokio::select! {
             // A panic in the accept loop ends serving like a stop does; the ledger is closed the
             // same.
@@ -181,6 +188,7 @@ impl Engine {
         }
         // Not before: `kmi run` waits here from the start, and quota is polled all the while.
         polling.abort();
+        painting.abort();
         // Whoever finds the socket gone (`kmi stop` does) finds the whole trace on the disk.
         let settling = Arc::clone(&desk);
         let _ = tokio::task::spawn_blocking(move || settling.rotor.settle().map(drop)).await;
@@ -284,6 +292,20 @@ impl Handler for Desk {
             }
             request => self.rotor.answer(request, Timestamp::now()),
         }
+    }
+
+    fn feed(&self) -> Feed {
+        self.rotor.proxy().feed.clone()
+    }
+}
+
+impl Source for Desk {
+    fn status(&self, now: Timestamp) -> Status {
+        self.rotor.status(now)
+    }
+
+    fn in_flight(&self) -> HashMap<Arc<str>, InFlight> {
+        self.rotor.in_flight()
     }
 
     fn subscribe(&self) -> Subscription {

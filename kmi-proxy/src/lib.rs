@@ -5,6 +5,7 @@ mod client_socket;
 pub mod control;
 pub mod demo;
 pub mod engine;
+mod feed;
 mod forward;
 mod gate;
 pub mod home;

@@ -8,6 +8,7 @@ use std::sync::{
 use arc_swap::ArcSwap;
 
 use crate::{
+    feed::Feed,
     forward::{ReplayBudget, WaitingRoom},
     home::Token,
     ledger::Sink,
@@ -24,6 +25,7 @@ pub struct Proxy {
     pub(crate) phase: Phase,
     pub(crate) replay: ReplayBudget,
     pub(crate) waiting: WaitingRoom,
+    pub(crate) feed: Feed,
 }
 
 /// What a reload replaces as a whole.
@@ -55,6 +57,7 @@ impl Proxy {
             phase: Phase::default(),
             replay: ReplayBudget::default(),
             waiting: WaitingRoom::default(),
+            feed: Feed::default(),
         }
     }
 

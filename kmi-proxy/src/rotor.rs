@@ -30,7 +30,7 @@ use crate::{
     control::Tested,
     home::Home,
     keys::{self, Answers, EnvKey, Loaded, Problem, SETTLE, Sources, Variables},
-    ledger::{Ledger, LedgerError, Recovered, Subscription},
+    ledger::{Ledger, LedgerError, Reader, Recovered, Subscription},
     pool::{Pool, RotateError},
     proxy::{Live, Proxy},
     quota_poll,
@@ -154,6 +154,13 @@ impl Rotor {
         self.ledger.subscribe()
     }
 
+    /// The last lines before number `before`, or of all; oldest first, and at most
+    /// [`Reader::PAGE_LINES`] and [`Reader::PAGE_BYTES`]. Blocks.
+    pub fn past(&self, before: Option<u64>, limit: u64) -> Result<Vec<String>, LedgerError> {
+        let lines = Reader::open(self.home.state_dir())?.page(before, limit)?;
+        Ok(lines.into_iter().map(|line| line.text).collect())
+    }
+
     /// Says where the proxy listens, once it does.
     pub fn set_listening(&self, address: SocketAddr) {
         // A second listener on one rotor would be a mistake of the caller; the first one stands.
@@ -230,6 +237,12 @@ impl Rotor {
         Some(key)
     }
 
+    /// Ends whatever blocks a key, and its account; one that is switched off stays so. `None` when
+    /// no key has this label or id.
+    pub fn reset(&self, name: &str, now: Timestamp) -> Option<Arc<Key>> {
+        self.proxy.live().pools.iter().find_map(|pool| pool.reset(name, now))
+    }
+
     /// Reads keys again and takes over the settings that can change while running: upstreams,
     /// rotation, health. Returns the number of keys.
     ///
@@ -304,14 +317,20 @@ impl Rotor {
     /// The turns under way, by upstream; then waits until everything that ended before is on the
     /// disk. Blocks.
     pub fn settle(&self) -> Result<HashMap<Arc<str>, InFlight>, LedgerError> {
+        let in_flight = self.in_flight();
+        self.ledger.flush()?;
+        Ok(in_flight)
+    }
+
+    /// The turns under way, by upstream. Of those that have ended some may not be on the disk yet.
+    pub fn in_flight(&self) -> HashMap<Arc<str>, InFlight> {
         let (live, parked) = (self.proxy.live(), self.parked.lock().clone());
-        let in_flight = live.pools.iter().chain(&parked).map(|pool| {
+        let pools = live.pools.iter().chain(&parked);
+        let in_flight = pools.map(|pool| {
             let (turns, newest) = pool.turns_in_flight();
             (Arc::clone(pool.name()), InFlight { turns, newest })
         });
-        let in_flight = in_flight.collect();
-        self.ledger.flush()?;
-        Ok(in_flight)
+        in_flight.collect()
     }
 
     /// Writes what waits and closes the ledger. Blocks.

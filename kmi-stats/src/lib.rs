@@ -1,6 +1,7 @@
 //! The mathematics of a fair rotation's proof. Pure: no clock, no I/O.
 //!
 //! * [`verify`] — reads a trace line by line and says whether it proves a fair rotation.
+//! * [`recent`] — the same for the last turns of a trace that goes on, for those who watch.
 //! * [`report`] — what it says, with the field names of `kmi verify --json`.
 //! * [`conformity`] — the replay of one turn.
 //! * [`explain`] — why a key served an attempt.
@@ -13,6 +14,7 @@ pub mod confidence;
 pub mod conformity;
 pub mod explain;
 pub mod pair_gap;
+pub mod recent;
 pub mod report;
 pub mod usage;
 pub mod verify;

@@ -18,4 +18,5 @@ mod sessions;
 mod stopping;
 mod streaming;
 mod tls;
+mod watching;
 mod wire;

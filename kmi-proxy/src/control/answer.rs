@@ -16,10 +16,15 @@ impl Rotor {
                 Ok(turns) => Reply::InFlight(turns),
                 Err(error) => failed(error, "`kmi status` shows whether the trace is written"),
             },
+            Request::Lines { before, limit } => match self.past(before, limit) {
+                Ok(lines) => Reply::Lines(lines),
+                Err(error) => failed(error, "`kmi verify` shows what is wrong with the trace"),
+            },
             Request::Mode { mode } => {
                 self.set_mode(mode, now);
                 Reply::Done
             }
+            Request::Reset { key } => named(self.reset(&key, now).ok_or(RotateError::Unknown(key))),
             Request::Rotate { key } => named(self.rotate(key.as_deref(), now)),
             Request::Status => Reply::Status(Box::new(self.status(now))),
             Request::Test { key } => match block_on(self.test(key.as_deref())) {
@@ -30,7 +35,7 @@ impl Rotor {
                 let switched = self.set_disabled(&key, !on, now);
                 named(switched.ok_or(RotateError::Unknown(key)))
             }
-            Request::Follow { .. } | Request::Reload | Request::Stop => {
+            Request::Feed { .. } | Request::Follow { .. } | Request::Reload | Request::Stop => {
                 failed("no proxy runs on this home", "start one with `kmi serve`")
             }
         }
@@ -41,7 +46,7 @@ impl Rotor {
         self.problems().iter().map(Problem::from).collect()
     }
 
-    fn status(&self, now: Timestamp) -> Status {
+    pub(crate) fn status(&self, now: Timestamp) -> Status {
         Status {
             snapshot: self.snapshot(now),
             problems: self.told_problems(),

@@ -51,33 +51,7 @@ pub fn call(socket: &Path, request: &Request) -> Result<Reply, CallError> {
     Ok(serde_json::from_str(&line)?)
 }
 
-/// Trace lines of the running proxy, as they are committed; ends when the proxy does.
-pub fn follow(socket: &Path, after: Option<u64>) -> Result<Follow, CallError> {
-    let stream = connect(socket, &Request::Follow { after })?;
-    Ok(Follow(BufReader::new(stream)))
-}
-
-/// The lines of [`follow`].
-#[derive(Debug)]
-pub struct Follow(BufReader<UnixStream>);
-
-impl Iterator for Follow {
-    type Item = io::Result<String>;
-
-    fn next(&mut self) -> Option<io::Result<String>> {
-        let mut line = String::new();
-        match self.0.read_line(&mut line) {
-            Ok(0) => None,
-            Ok(_) => {
-                line.truncate(line.trim_end_matches('\n').len());
-                Some(Ok(line))
-            }
-            Err(error) => Some(Err(error)),
-        }
-    }
-}
-
-fn connect(socket: &Path, request: &Request) -> Result<UnixStream, CallError> {
+pub(super) fn connect(socket: &Path, request: &Request) -> Result<UnixStream, CallError> {
     let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
         // A socket file that nobody listens on is left from a process that was killed.
         // Nobody can listen where the path is too long for a socket (invalid input).

@@ -19,8 +19,24 @@ pub enum Request {
         /// The last line the caller has; `None`: only what comes from now on.
         after: Option<u64>,
     },
+    /// Trace lines as they are committed, and the whole picture when it has changed: what the
+    /// dashboards show ([`feed`](super::feed) reads the answer).
+    Feed {
+        /// The last line that the caller has; `None`: see `back`.
+        after: Option<u64>,
+        /// Without `after`: so many of the newest lines come first.
+        #[serde(default)]
+        back: u64,
+    },
     /// The turns under way; everything that ended before is on the disk when the answer comes.
     InFlight,
+    /// Lines of the past, for scrolling back.
+    Lines {
+        /// Those before this one; `None`: the newest ones.
+        before: Option<u64>,
+        /// How many at most; there is a bound.
+        limit: u64,
+    },
     /// Sets the mode.
     Mode {
         /// The mode.
@@ -28,6 +44,11 @@ pub enum Request {
     },
     /// Reads keys and configuration again.
     Reload,
+    /// Ends whatever blocks a key, and its account; one that is switched off stays so.
+    Reset {
+        /// Label or id.
+        key: String,
+    },
     /// Switches the active key.
     Rotate {
         /// Label or id; `None`: the next usable one.
@@ -63,6 +84,8 @@ pub enum Reply {
     Key(KeyName),
     /// It was done.
     Done,
+    /// Lines, oldest first; none when there are no older ones.
+    Lines(Vec<String>),
     /// What a reload found.
     Reloaded(Reloaded),
     /// The status.

@@ -9,13 +9,13 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
     sync::Semaphore,
 };
 
 use super::protocol::{Failure, Reply, Request};
-use crate::ledger::{Live, Reader, Subscription};
+use crate::feed::{Begin, Feed, Watcher};
 
 /// Callers at once; further ones wait.
 const CALLERS: usize = 64;
@@ -23,17 +23,13 @@ const CALLERS: usize = 64;
 const REQUEST_LIMIT: u64 = 64 << 10;
 /// A caller that says nothing, or does not read, is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How far back a follower may begin, in lines.
-const REPLAY_LIMIT: u64 = 100_000;
 
 /// Answers what callers ask.
 pub(crate) trait Handler: Send + Sync + 'static {
-    /// Answers every request but [`Request::Follow`]; may block.
+    /// Answers every request but [`Request::Feed`] and [`Request::Follow`]; may block.
     fn answer(&self, request: Request) -> Reply;
-    /// Committed lines from now on.
-    fn subscribe(&self) -> Subscription;
-    /// A reader of the lines before.
-    fn reader(&self) -> Option<Reader>;
+    /// What answers those two.
+    fn feed(&self) -> Feed;
 }
 
 /// A bound control socket; its file goes away with it.
@@ -91,16 +87,10 @@ async fn serve<H: Handler>(stream: UnixStream, handler: Arc<H>) -> io::Result<()
     let mut read = BufReader::new(read.take(REQUEST_LIMIT));
     tokio::time::timeout(PATIENCE, read.read_line(&mut line)).await??;
     let reply = match serde_json::from_str(&line) {
-        Ok(Request::Follow { after }) => {
-            let (subscription, reader) = (handler.subscribe(), handler.reader());
-            // A follower must not keep alive what it follows: its end is the proxy's end.
-            drop(handler);
-            return follow(&mut write, after, reader, subscription).await;
-        }
-        Ok(request) => {
-            let answering = tokio::task::spawn_blocking(move || handler.answer(request));
-            answering.await.map_err(io::Error::other)?
-        }
+        Ok(request) => match answer(request, handler).await? {
+            Answer::Reply(reply) => reply,
+            Answer::Stream(watcher) => return watch(&mut write, *watcher).await,
+        },
         Err(error) => Reply::Failed(Failure {
             message: format!("the running proxy does not understand the request: {error}"),
             hint: Some("restart the proxy if kmi was updated".to_owned()),
@@ -111,43 +101,37 @@ async fn serve<H: Handler>(stream: UnixStream, handler: Arc<H>) -> io::Result<()
     tokio::time::timeout(PATIENCE, write.write_all(&answer)).await?
 }
 
-/// Lines from the ledger first, then those that are committed; each once.
-async fn follow(
-    write: &mut (impl tokio::io::AsyncWrite + Unpin),
-    after: Option<u64>,
-    reader: Option<Reader>,
-    mut subscription: Subscription,
-) -> io::Result<()> {
-    let mut last = 0;
-    if let (Some(after), Some(reader)) = (after, reader) {
-        let older = tokio::task::spawn_blocking(move || older(&reader, after)).await;
-        for (seq, text) in older.map_err(io::Error::other)? {
-            last = seq;
-            send(write, &text).await?;
+enum Answer {
+    Reply(Reply),
+    Stream(Box<Watcher>),
+}
+
+async fn answer<H: Handler>(request: Request, handler: Arc<H>) -> io::Result<Answer> {
+    let (begin, pictures) = match request {
+        Request::Feed { after, back } => (after.map_or(Begin::Back(back), Begin::After), true),
+        Request::Follow { after } => (after.map_or(Begin::Back(0), Begin::After), false),
+        request => {
+            let answering = tokio::task::spawn_blocking(move || handler.answer(request));
+            return answering.await.map(Answer::Reply).map_err(io::Error::other);
         }
-    }
-    while let Some(live) = subscription.recv().await {
-        match live {
-            Live::Line(line) if line.seq > last => send(write, &line.text).await?,
-            Live::Line(_) => {}
-            Live::Missed(lines) => {
-                send(write, &format!("{{\"type\":\"missed\",\"lines\":{lines}}}")).await?;
-            }
-        }
+    };
+    let feed = handler.feed();
+    // A watcher must not keep alive what it watches: its end is the proxy's end.
+    drop(handler);
+    let watching = tokio::task::spawn_blocking(move || feed.watch(begin, pictures));
+    Ok(match watching.await.map_err(io::Error::other)? {
+        Ok(watcher) => Answer::Stream(Box::new(watcher)),
+        Err(refused) => Answer::Reply(Reply::Failed(Failure {
+            message: refused.to_string(),
+            hint: Some("close one of the windows that show the trace".to_owned()),
+        })),
+    })
+}
+
+/// Hands on what the feed tells until one side ends it.
+async fn watch(write: &mut (impl AsyncWrite + Unpin), mut watcher: Watcher) -> io::Result<()> {
+    while let Some(lines) = watcher.next().await {
+        tokio::time::timeout(PATIENCE, write.write_all(&lines)).await??;
     }
     Ok(())
-}
-
-fn older(reader: &Reader, after: u64) -> Vec<(u64, String)> {
-    let Ok(Some((_, newest))) = reader.span() else { return Vec::new() };
-    let from = after.saturating_add(1).max(newest.saturating_sub(REPLAY_LIMIT));
-    reader.lines(from, newest).map_while(Result::ok).map(|line| (line.seq, line.text)).collect()
-}
-
-async fn send(write: &mut (impl tokio::io::AsyncWrite + Unpin), text: &str) -> io::Result<()> {
-    let line = async {
-        write.write_all(text.as_bytes()).await?;
-        write.write_all(b"\n").await
-    };
-    tokio::time::timeout(PATIENCE, line).await?
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast::{
+    self,
+    error::{RecvError, TryRecvError},
+};
 
 /// Lines that a watcher may be behind before it misses some.
 const BACKLOG: usize = 4096;
@@ -34,6 +37,15 @@ impl Subscription {
     /// Waits for what comes next; `None` when the ledger was closed.
     pub async fn recv(&mut self) -> Option<Live> {
         told(self.0.recv().await)
+    }
+
+    /// What has come already; `None` when nothing waits, or nothing comes any more.
+    pub fn try_recv(&mut self) -> Option<Live> {
+        match self.0.try_recv() {
+            Ok(line) => Some(Live::Line(line)),
+            Err(TryRecvError::Lagged(lines)) => Some(Live::Missed(lines)),
+            Err(TryRecvError::Empty | TryRecvError::Closed) => None,
+        }
     }
 
     /// As [`Self::recv`], for a thread of its own; not to be called from async code.

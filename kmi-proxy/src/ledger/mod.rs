@@ -24,7 +24,7 @@ mod reader;
 mod recovery;
 mod retention;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod schema;
 mod settings;
 mod store;

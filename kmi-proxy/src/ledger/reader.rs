@@ -88,6 +88,31 @@ impl Reader {
         self.lines(first.max((last + 1).saturating_sub(n)), last).collect()
     }
 
+    /// Most lines of a [`Self::page`].
+    pub const PAGE_LINES: u64 = 1_000;
+    /// Most bytes of a [`Self::page`], but for its last line.
+    pub const PAGE_BYTES: usize = 2 << 20;
+
+    /// The last lines before number `before`, or of all: oldest first, and none when there are no
+    /// older ones.
+    pub fn page(&self, before: Option<u64>, limit: u64) -> Result<Vec<StoredLine>, LedgerError> {
+        let sql = "SELECT seq, line FROM lines WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2";
+        let mut query = self.db.prepare(sql)?;
+        let limit = limit.min(Self::PAGE_LINES);
+        let before = before.map_or(i64::MAX, signed);
+        let mut rows = query.query(params![before, signed(limit)])?;
+        let (mut lines, mut bytes) = (Vec::new(), 0);
+        while bytes < Self::PAGE_BYTES
+            && let Some(row) = rows.next()?
+        {
+            let line = StoredLine::of(row)?;
+            bytes += line.text.len();
+            lines.push(line);
+        }
+        lines.reverse();
+        Ok(lines)
+    }
+
     /// The lines `from..=to`, as they are stored; those that do not exist yet are not waited for.
     pub fn lines(&self, from: u64, to: u64) -> Lines<'_> {
         Lines { reader: self, next: from, to, chunk: VecDeque::new() }

@@ -11,12 +11,12 @@ use kmi_core::{
 };
 
 /// `n` seconds after some start.
-pub(super) fn at(n: u64) -> Timestamp {
+pub(crate) fn at(n: u64) -> Timestamp {
     Timestamp::from_second(1_795_000_000 + i64::try_from(n).unwrap()).unwrap()
 }
 
 /// A turn of a ring of three keys that are always eligible, ended `turn` seconds after the start.
-pub(super) fn attempt(upstream: &str, turn: u64, epoch: u64) -> Attempt {
+pub(crate) fn attempt(upstream: &str, turn: u64, epoch: u64) -> Attempt {
     let slot = |turn: u64| usize::try_from((turn - 1) % 3).unwrap();
     Attempt {
         ts: at(turn),
@@ -54,7 +54,7 @@ pub(super) fn attempt(upstream: &str, turn: u64, epoch: u64) -> Attempt {
 }
 
 /// A ring of `keys` keys, before slot 0.
-pub(super) fn epoch(upstream: &str, number: u64, keys: u32) -> Epoch {
+pub(crate) fn epoch(upstream: &str, number: u64, keys: u32) -> Epoch {
     let key = |n: u32| EpochKey {
         key: format!("{n:08x}").into(),
         label: format!("key-{n}").into(),

@@ -208,6 +208,11 @@ impl Pool {
         self.state.lock().set_disabled(name, disabled, now, &self.journal)
     }
 
+    /// Ends whatever blocks a key, and its account; `None` when no key has this label or id.
+    pub fn reset(&self, name: &str, now: Timestamp) -> Option<Arc<Key>> {
+        self.state.lock().reset(name, now, &self.journal)
+    }
+
     /// The active key, and the rows of all keys.
     pub fn rows(&self, now: Timestamp) -> (Option<Label>, Vec<KeyRow>) {
         let mut state = self.state.lock();

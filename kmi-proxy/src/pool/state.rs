@@ -293,6 +293,18 @@ impl State {
         Some(key)
     }
 
+    pub(super) fn reset(
+        &mut self,
+        name: &str,
+        now: Timestamp,
+        journal: &Journal,
+    ) -> Option<Arc<Key>> {
+        let number = self.inventory.find(name)?;
+        let changes = self.board.clear(number, now);
+        self.settle(changes, journal);
+        Some(Arc::clone(&self.inventory.keys()[number]))
+    }
+
     /// The active key: the chosen one or, when there is none or it is gone, the first in order.
     pub(super) fn active_key(&self) -> Option<&Arc<Key>> {
         self.inventory.keys().get(self.active_number()?)

@@ -1,0 +1,115 @@
+//! What those who watch are shown: trace lines as they are committed, and now and then the whole
+//! picture. The control socket and the web page hand out the same stream.
+//!
+//! Watching never slows what is watched. The lines come out of one ring that the ledger's writer
+//! fills without waiting; who reads too slowly is told how many lines it missed. The picture is
+//! made once for all watchers, by one task, and only while there are any.
+
+mod lines;
+mod overview;
+mod watcher;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock, Weak},
+};
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use self::lines::Lines;
+pub use self::overview::Overview;
+pub(crate) use self::{lines::Begin, watcher::Watcher};
+use crate::{
+    control::Status,
+    ledger::{Reader, Subscription},
+    rotor::InFlight,
+};
+
+/// Watchers at once, on the control socket and on the page together.
+const WATCHERS: usize = 32;
+
+/// Where a feed takes it all from.
+pub(crate) trait Source: std::fmt::Debug + Send + Sync + 'static {
+    /// What `kmi status` shows; may block for a moment.
+    fn status(&self, now: Timestamp) -> Status;
+    /// The turns under way.
+    fn in_flight(&self) -> HashMap<Arc<str>, InFlight>;
+    /// Committed lines from now on.
+    fn subscribe(&self) -> Subscription;
+    /// A reader of the lines before; `None` when the ledger cannot be read.
+    fn reader(&self) -> Option<Reader>;
+}
+
+/// The feed of one proxy.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Feed(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    source: OnceLock<Weak<dyn Source>>,
+    places: Arc<Semaphore>,
+    /// The newest picture, as a line of JSON; `None` while nobody watches.
+    picture: watch::Sender<Option<Arc<str>>>,
+    /// Somebody has begun to watch.
+    begun: Notify,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            source: OnceLock::new(),
+            places: Arc::new(Semaphore::new(WATCHERS)),
+            picture: watch::Sender::default(),
+            begun: Notify::new(),
+        }
+    }
+}
+
+/// Why nobody can watch now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    /// There are enough watchers.
+    #[error("{WATCHERS} others watch already")]
+    TooMany,
+    /// The proxy is starting or stopping.
+    #[error("the proxy is starting or stopping")]
+    NoSource,
+}
+
+impl Feed {
+    /// Says where everything comes from, once. The feed does not keep it alive.
+    pub(crate) fn connect(&self, source: Weak<dyn Source>) {
+        let _ = self.0.source.set(source);
+    }
+
+    /// Begins to watch: lines, and with `pictures` the whole picture too. Blocks for a moment.
+    pub(crate) fn watch(&self, begin: Begin, pictures: bool) -> Result<Watcher, Refused> {
+        let place = Arc::clone(&self.0.places).try_acquire_owned();
+        let place = place.map_err(|_| Refused::TooMany)?;
+        let source = self.source().ok_or(Refused::NoSource)?;
+        let pictures = pictures.then(|| {
+            let pictures = self.0.picture.subscribe();
+            self.0.begun.notify_one();
+            pictures
+        });
+        Ok(Watcher::new(Lines::new(&source, begin), pictures, place))
+    }
+
+    /// Makes the picture for as long as somebody watches; ends with its source.
+    pub(crate) async fn run(self) {
+        loop {
+            self.0.begun.notified().await;
+            let Some(source) = self.0.source.get() else { return };
+            overview::paint(source, &self.0.picture).await;
+        }
+    }
+
+    /// Where everything comes from; `None` while the proxy starts or stops.
+    pub(crate) fn source(&self) -> Option<Arc<dyn Source>> {
+        self.0.source.get()?.upgrade()
+    }
+}
+
+#[cfg(test)]
+mod tests;
