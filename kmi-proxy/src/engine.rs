@@ -27,6 +27,8 @@ use crate::{
 
 /// How long attempts that are cut off may take to report themselves.
 const CUT_OFF: Duration = Duration::from_secs(1);
+/// How long those who watch may take to read the last lines.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Makes the setup anew at a reload, or says what is wrong with it.
 pub type Reread = Arc<dyn Fn() -> Result<Setup, Failure> + Send + Sync>;
@@ -195,13 +197,15 @@ impl Engine {
         control.abort();
         let _ = control.await;
         desk.watcher.lock().take();
-        tokio::task::spawn_blocking(move || match Arc::try_unwrap(desk) {
+        let feed = desk.feed();
+        let closed = tokio::task::spawn_blocking(move || match Arc::try_unwrap(desk) {
             Ok(desk) => desk.rotor.close(),
             // A caller on the control socket still has it: what waits is written all the same.
             Err(desk) => desk.rotor.settle().map(drop),
-        })
-        .await
-        .unwrap_or(Ok(()))
+        });
+        let closed = closed.await.unwrap_or(Ok(()));
+        feed.watchers_gone(FAREWELL).await;
+        closed
     }
 
     /// Stops and waits; when `hurry` ends first, what still runs is cut off.

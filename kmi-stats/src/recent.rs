@@ -146,7 +146,9 @@ mod tests {
         records[497] = kmi_core::trace::Record::Attempt(wrong);
         records.push(mode());
         let mut recent = Recent::default();
-        lines(&records).into_iter().for_each(|line| recent.line(line));
+        for line in lines(&records) {
+            recent.line(line);
+        }
         assert_eq!(told(&mut recent).0, Verdict::Violated);
     }
 }

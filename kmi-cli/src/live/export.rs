@@ -62,7 +62,7 @@ fn create(dir: &Path, now: Timestamp) -> anyhow::Result<(PathBuf, File)> {
 fn unbroken(lines: &[Arc<str>]) -> Option<u64> {
     let mut first = None;
     for (n, line) in lines.iter().enumerate() {
-        let seq = Line::parse(line.as_bytes()).ok()?.seq;
+        let seq = Line::parse(line.as_bytes()).ok()?.place.seq;
         let first = *first.get_or_insert(seq);
         if seq != first + n as u64 {
             return None;

@@ -12,6 +12,7 @@ mod watcher;
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock, Weak},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -103,6 +104,13 @@ impl Feed {
             let Some(source) = self.0.source.get() else { return };
             overview::paint(source, &self.0.picture).await;
         }
+    }
+
+    /// Waits until every watcher has read to the end, but no longer than `limit`. To be called when
+    /// the source has gone.
+    pub(crate) async fn watchers_gone(&self, limit: Duration) {
+        let all = WATCHERS.try_into().unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(limit, self.0.places.acquire_many(all)).await;
     }
 
     /// Where everything comes from; `None` while the proxy starts or stops.
