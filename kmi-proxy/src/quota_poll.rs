@@ -160,7 +160,6 @@ async fn answer(upstream: &Upstream, key: &Key) -> Result<Asked, String> {
     let (parts, body) = sent.response.into_parts();
     let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|error| error.to_string())?;
     let body = body.to_bytes();
-    origin.give_back(sent.connection);
 
     let (status, now) = (parts.status.as_u16(), Timestamp::now());
     if parts.status.is_success() {

@@ -6,9 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
 use super::{Idle, IdleError};
+use crate::upstream::Answer;
 
 /// Who wants to know what passes, and how it ends.
 pub(crate) trait RelayEnd: Send + Unpin + 'static {
@@ -27,13 +28,13 @@ pub(crate) trait RelayEnd: Send + Unpin + 'static {
 #[derive(Debug)]
 pub(crate) struct Relay<E: RelayEnd> {
     head: Bytes,
-    body: Idle<Incoming>,
+    body: Idle<Answer>,
     end: Option<E>,
 }
 
 impl<E: RelayEnd> Relay<E> {
     /// Observes a body. One that is empty has ended at once.
-    pub(crate) fn new(head: Bytes, body: Idle<Incoming>, end: E) -> Self {
+    pub(crate) fn new(head: Bytes, body: Idle<Answer>, end: E) -> Self {
         let mut relay = Self { head, body, end: Some(end) };
         relay.look_for_the_end();
         relay
@@ -63,14 +64,9 @@ impl<E: RelayEnd> Body for Relay<E> {
             return Poll::Ready(Some(Ok(self.pass(head))));
         }
         match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => Poll::Ready(Some(Ok(self.pass(data)))),
-                // Trailers are dropped; they are also the last frame.
-                Err(_trailers) => {
-                    self.finish();
-                    Poll::Ready(None)
-                }
-            },
+            Some(Ok(frame)) => {
+                Poll::Ready(Some(Ok(self.pass(frame.into_data().unwrap_or_default()))))
+            }
             Some(Err(error)) => {
                 if let Some(mut end) = self.end.take() {
                     end.broke(&error);

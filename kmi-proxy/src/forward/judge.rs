@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use jiff::Timestamp;
 use kmi_core::{
     display,
@@ -19,7 +19,10 @@ use kmi_health::{
     retry_after::RetryHeaders,
 };
 
-use crate::{reply::Refusal, upstream::SendError};
+use crate::{
+    reply::Refusal,
+    upstream::{self, SendError},
+};
 
 /// How long an error's body may take; it is small.
 const ERROR_BODY_TIME: Duration = Duration::from_secs(10);
@@ -56,7 +59,7 @@ pub(crate) fn may_have_been_carried_out(verdict: &Verdict) -> bool {
 
 /// Reads an error's body, up to 64 KiB of it; `true` when that is all of it.
 pub(crate) async fn read(
-    response: &mut Response<Incoming>,
+    response: &mut Response<upstream::Answer>,
     idle: Duration,
 ) -> Result<(Bytes, bool), (Verdict, Refusal)> {
     if response.status().is_informational() {
@@ -91,7 +94,7 @@ pub(crate) fn answer<B>(
     classify(&Answer { kind, status: response.status().as_u16(), retry, body }, now)
 }
 
-async fn beginning(body: &mut Incoming) -> Result<(Bytes, bool), hyper::Error> {
+async fn beginning(body: &mut upstream::Answer) -> Result<(Bytes, bool), hyper::Error> {
     let mut all = BytesMut::new();
     while !body.is_end_stream() {
         let Some(frame) = body.frame().await else { break };

@@ -210,8 +210,7 @@ impl<'a> Journey<'a> {
         };
         attempt.sends(sent);
         let request = self.template.with(&attempt.picked().key.secret, body);
-        let origin = Arc::clone(self.upstream.origin(self.surface));
-        match origin.send(request).await {
+        match self.upstream.origin(self.surface).send(request).await {
             Err(error) => {
                 let (verdict, refusal) = judge::failure(&error);
                 attempt.end(&verdict);
@@ -260,16 +259,12 @@ impl<'a> Journey<'a> {
         let (mut parts, rest) = sent.response.into_parts();
         relay::rebuild(&mut parts, &attempt, self.template.method());
         attempt.end(&verdict);
-        let origin = Arc::clone(self.upstream.origin(self.surface));
         let body = if answers_here {
-            if complete {
-                origin.give_back(sent.connection);
-            }
             Either::Left(Full::new(head))
         } else {
             // It waits, for the case that no further attempt can be made.
             let rest = Idle::new(rest, idle);
-            Either::Right(Relay::new(head, rest, Observer::of_rest(origin, sent.connection)))
+            Either::Right(Relay::new(head, rest, Observer::of_rest()))
         };
         self.after(&verdict, Response::from_parts(parts, body))
     }
@@ -332,8 +327,7 @@ impl<'a> Journey<'a> {
         let scan = relay::scan_for(&parts.headers).filter(|_| parts.status.is_success());
         files::answered(self.pool, &self.facts, &parts);
         let upload = UploadScan::of(self.pool, &attempt, &parts);
-        let origin = Arc::clone(self.upstream.origin(self.surface));
-        let observer = Observer::new(attempt, verdict, origin, sent.connection, scan, upload);
+        let observer = Observer::new(attempt, verdict, scan, upload);
         let body = Idle::new(body, self.upstream.settings().idle_timeout);
         relay::relay(parts, head, body, observer, self.template.method())
     }

@@ -1,13 +1,11 @@
 //! The upstream's answer on its way to the client: its head rebuilt, its body observed.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, response::Parts,
 };
 use http_body_util::Either;
-use hyper::{Response, body::Incoming};
+use hyper::Response;
 use kmi_core::outcome::Outcome;
 use kmi_health::classify::Verdict;
 
@@ -15,7 +13,7 @@ use super::{ReplyBody, attempt::Attempt, files::UploadScan, rewrite::strip_hop_b
 use crate::{
     body::{Idle, IdleError, Relay, RelayEnd},
     reply,
-    upstream::{Connection, Origin},
+    upstream::Answer,
     usage_scan::UsageScan,
 };
 
@@ -26,7 +24,6 @@ pub(crate) struct Observer {
     attempt: Option<Attempt>,
     /// What the answer means if it comes to its end.
     verdict: Verdict,
-    connection: Option<(Arc<Origin>, Connection)>,
     scan: Option<UsageScan>,
     upload: Option<UploadScan>,
 }
@@ -35,20 +32,16 @@ impl Observer {
     pub(crate) fn new(
         attempt: Attempt,
         verdict: Verdict,
-        origin: Arc<Origin>,
-        connection: Connection,
         scan: Option<UsageScan>,
         upload: Option<UploadScan>,
     ) -> Self {
-        let connection = Some((origin, connection));
-        Self { attempt: Some(attempt), verdict, connection, scan, upload }
+        Self { attempt: Some(attempt), verdict, scan, upload }
     }
 
     /// For the rest of an answer whose attempt has ended.
-    pub(crate) fn of_rest(origin: Arc<Origin>, connection: Connection) -> Self {
+    pub(crate) fn of_rest() -> Self {
         let verdict = Verdict::of(Outcome::UpstreamError);
-        let connection = Some((origin, connection));
-        Self { attempt: None, verdict, connection, scan: None, upload: None }
+        Self { attempt: None, verdict, scan: None, upload: None }
     }
 
     fn end(&mut self, verdict: &Verdict) {
@@ -80,9 +73,6 @@ impl RelayEnd for Observer {
         if let Some(upload) = self.upload.take() {
             upload.finish();
         }
-        if let Some((origin, connection)) = self.connection.take() {
-            origin.give_back(connection);
-        }
         let verdict = self.verdict.clone();
         self.end(&verdict);
     }
@@ -110,7 +100,7 @@ impl Drop for Observer {
 pub(crate) fn relay(
     mut parts: Parts,
     head: Bytes,
-    body: Idle<Incoming>,
+    body: Idle<Answer>,
     observer: Observer,
     method: &Method,
 ) -> Response<ReplyBody> {

@@ -3,14 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use http::Uri;
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::task::AbortHandle;
 use tower_service::Service as _;
 
-use crate::body::Outgoing;
+use super::connection::Connection;
 
 /// Opens connections to one origin.
 #[derive(Debug, Clone)]
@@ -42,28 +40,17 @@ impl Connector {
         Self { root: root.clone(), https, timeout }
     }
 
-    /// A connection that is ready for a request, and the task that drives it.
-    pub(super) async fn connect(
-        &self,
-    ) -> Result<(SendRequest<Outgoing>, AbortHandle), ConnectError> {
+    /// A connection that is ready for a request.
+    pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
         match tokio::time::timeout(self.timeout, self.establish()).await {
             Ok(result) => result.map_err(|error| ConnectError::Failed(chain(&*error))),
             Err(_) => Err(ConnectError::Timeout(self.timeout)),
         }
     }
 
-    async fn establish(&self) -> Result<(SendRequest<Outgoing>, AbortHandle), BoxError> {
+    async fn establish(&self) -> Result<Connection, BoxError> {
         let stream = self.https.clone().call(self.root.clone()).await?;
-        let (sender, connection) = http1::Builder::new()
-            // The client's own spelling of header names goes through (WIRE section 5, item 2).
-            .preserve_header_case(true)
-            .handshake(stream)
-            .await?;
-        let task = tokio::spawn(async move {
-            // The request that is under way sees the error; an idle connection just goes.
-            let _ = connection.await;
-        });
-        Ok((sender, task.abort_handle()))
+        Ok(Connection::new(stream).await?)
     }
 }
 

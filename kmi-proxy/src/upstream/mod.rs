@@ -1,6 +1,8 @@
 //! The way to one upstream: where its bases are, and kept connections to them.
 
+mod answer;
 mod connect;
+mod connection;
 mod origin;
 mod tls;
 
@@ -9,7 +11,10 @@ use std::sync::Arc;
 use http::Uri;
 use http::uri::PathAndQuery;
 
-pub(crate) use self::origin::{Connection, Origin, Sent};
+pub(crate) use self::{
+    answer::Answer,
+    origin::{Origin, Sent},
+};
 pub use self::{origin::SendError, tls::TlsError};
 use crate::settings::{UpstreamKind, UpstreamSettings};
 

@@ -9,20 +9,20 @@ use std::{
 };
 
 use http::{HeaderValue, Request, Response, Uri};
-use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
-use tokio::{task::AbortHandle, time::timeout};
+use tokio::time::timeout;
 
-use super::connect::{ConnectError, Connector, chain};
+use super::{
+    answer::Answer,
+    connect::{ConnectError, Connector, chain},
+    connection::Connection,
+};
 use crate::{body::Outgoing, settings::UpstreamSettings};
 
 /// How long an unused connection is kept. Gateways close idle connections after 60 s and more; a
 /// request that meets a closing connection is lost, so kmi closes first.
 const IDLE_LIMIT: Duration = Duration::from_secs(50);
-/// A connection that was given back a moment ago gets so long to be ready. One that takes longer
-/// still sends the body of a request that was answered early, and is given up.
-const SETTLE: Duration = Duration::from_millis(20);
 /// How often a streamed body is looked at, whether it goes on.
 const LOOK: Duration = Duration::from_secs(1);
 /// Unused connections that are kept at most.
@@ -37,24 +37,10 @@ pub(crate) struct Origin {
     first_byte_timeout: Duration,
 }
 
-/// A connection of one's own. Dropping it closes it at once, which cancels what is under way.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    sender: SendRequest<Outgoing>,
-    task: AbortHandle,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// What the upstream answered, and over which connection.
+/// What the upstream answered.
 #[derive(Debug)]
 pub(crate) struct Sent {
-    pub(crate) response: Response<Incoming>,
-    pub(crate) connection: Connection,
+    pub(crate) response: Response<Answer>,
     /// Time to connect; zero on a kept connection.
     pub(crate) connect: Duration,
 }
@@ -105,15 +91,21 @@ impl Origin {
     ///
     /// A kept connection that turns out to be closed before anything was written is replaced
     /// without a word; nothing is ever sent twice.
-    pub(crate) async fn send(&self, request: Request<Outgoing>) -> Result<Sent, SendError> {
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        request: Request<Outgoing>,
+    ) -> Result<Sent, SendError> {
         let mut request = request;
         loop {
             let (mut connection, connect, reused) = self.checkout().await?;
             let passed = request.body().passed();
-            let sending = connection.sender.try_send_request(request);
+            let sending = connection.send(request);
             let mut error = match self.in_time(sending, passed).await {
                 None => return Err(SendError::Timeout(self.first_byte_timeout)),
-                Some(Ok(response)) => return Ok(Sent { response, connection, connect }),
+                Some(Ok(response)) => {
+                    let answer = |body| Answer::new(body, connection, Arc::clone(self));
+                    return Ok(Sent { response: response.map(answer), connect });
+                }
                 Some(Err(error)) => error,
             };
             match error.take_message() {
@@ -124,9 +116,9 @@ impl Origin {
         }
     }
 
-    /// Gives a connection back whose answer was read to its end.
-    pub(crate) fn give_back(&self, connection: Connection) {
-        if connection.sender.is_closed() {
+    /// Keeps a connection whose answer was read to its end, if it can take another request.
+    pub(super) fn give_back(&self, mut connection: Connection) {
+        if !connection.is_ready() {
             return;
         }
         let now = Instant::now();
@@ -163,16 +155,15 @@ impl Origin {
 
     async fn checkout(&self) -> Result<(Connection, Duration, bool), SendError> {
         while let Some(mut connection) = self.youngest_idle() {
-            let ready = timeout(SETTLE, connection.sender.ready()).await;
-            if matches!(ready, Ok(Ok(()))) {
+            if connection.is_ready() {
                 return Ok((connection, Duration::ZERO, true));
             }
         }
         let start = Instant::now();
         let connected = self.connector.connect().await;
-        let (sender, task) =
+        let connection =
             connected.map_err(|error: ConnectError| SendError::Connect(error.to_string()))?;
-        Ok((Connection { sender, task }, start.elapsed(), false))
+        Ok((connection, start.elapsed(), false))
     }
 
     fn youngest_idle(&self) -> Option<Connection> {
