@@ -1,7 +1,7 @@
 //! The live views as one program: what there is, what can happen, and what follows.
 //!
 //! Events come from the terminal and from a [`Feed`](crate::feed::Feed); components answer them
-//! with a [`Msg`], `update` carries it out, `view` draws. The model is generic over the terminal,
+//! with a `Msg`, `update` carries it out, `view` draws. The model is generic over the terminal,
 //! so that tests use one in memory.
 
 mod focus;
