@@ -19,11 +19,8 @@ use kmi_health::{
 use tokio::task::JoinSet;
 
 use crate::{
-    body::Outgoing,
-    pool::Pool,
-    proxy::Proxy,
-    settings::UpstreamKind,
-    upstream::{Surface, Upstream},
+    body::Outgoing, forward::redact::redact, pool::Pool, proxy::Proxy, settings::UpstreamKind,
+    upstream::Surface,
 };
 
 /// Where Kimi Code tells what is left.
@@ -90,7 +87,7 @@ async fn round(pool: &Pool, limit: Duration) {
 }
 
 async fn poll(pool: &Pool, key: &Key, limit: Duration) {
-    let asked = ask(&pool.upstream(), key, limit).await;
+    let asked = ask(pool, key, limit).await;
     let now = Timestamp::now();
     match asked {
         Asked::Works(Some(quota)) => pool.set_quota(key.id, *quota, now),
@@ -102,7 +99,7 @@ async fn poll(pool: &Pool, key: &Key, limit: Duration) {
 
 /// Asks with one key because the user wants to know: the key's health follows.
 pub(crate) async fn test(pool: &Pool, key: &Key, limit: Duration) -> Result<(), String> {
-    let asked = ask(&pool.upstream(), key, limit).await;
+    let asked = ask(pool, key, limit).await;
     let now = Timestamp::now();
     match asked {
         Asked::Works(quota) => {
@@ -133,15 +130,16 @@ fn endpoint(kind: UpstreamKind) -> Option<&'static str> {
     }
 }
 
-async fn ask(upstream: &Upstream, key: &Key, limit: Duration) -> Asked {
-    match tokio::time::timeout(limit, answer(upstream, key)).await {
+async fn ask(pool: &Pool, key: &Key, limit: Duration) -> Asked {
+    match tokio::time::timeout(limit, answer(pool, key)).await {
         Ok(Ok(asked)) => asked,
         Ok(Err(why)) => Asked::Failed(visible(&why).into_owned()),
         Err(_) => Asked::Failed(format!("no answer within {limit:?}")),
     }
 }
 
-async fn answer(upstream: &Upstream, key: &Key) -> Result<Asked, String> {
+async fn answer(pool: &Pool, key: &Key) -> Result<Asked, String> {
+    let upstream = pool.upstream();
     let kind = upstream.settings().kind;
     let path = endpoint(kind).unwrap_or("/models");
     let origin = upstream.origin(Surface::OpenAi);
@@ -157,9 +155,10 @@ async fn answer(upstream: &Upstream, key: &Key) -> Result<Asked, String> {
         .body(Outgoing::Whole(Bytes::new()))
         .map_err(|error| error.to_string())?;
     let sent = origin.send(request).await.map_err(|error| error.to_string())?;
-    let (parts, body) = sent.response.into_parts();
+    let (mut parts, body) = sent.response.into_parts();
     let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|error| error.to_string())?;
-    let body = body.to_bytes();
+    // Its words are shown, and what it says of limits is stored.
+    let body = redact(&mut parts.headers, body.to_bytes(), key, [pool]);
 
     let (status, now) = (parts.status.as_u16(), Timestamp::now());
     if parts.status.is_success() {

@@ -5,18 +5,32 @@ use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
 use anyhow::Context as _;
 use kmi_core::trace::{Attempt, Line, Record};
 use kmi_proxy::{home::Home, ledger::Reader};
+use parking_lot::Mutex;
 use tempfile::TempDir;
 
-/// A home that goes away with the value.
+use crate::Canaries;
+
+/// A home that goes away with the value; before that it must have no key outside of its file.
 #[derive(Debug)]
 pub struct TestHome {
     dir: TempDir,
+    canaries: Mutex<Canaries>,
+}
+
+impl Drop for TestHome {
+    fn drop(&mut self) {
+        // A second panic would hide the first.
+        if !std::thread::panicking() {
+            let leaks = self.canaries.lock().files_with_one(self.home().root());
+            assert!(leaks.is_empty(), "a key is in {leaks:?}");
+        }
+    }
 }
 
 impl TestHome {
     /// An empty home.
     pub fn new() -> anyhow::Result<Self> {
-        let home = Self { dir: tempfile::tempdir()? };
+        let home = Self { dir: tempfile::tempdir()?, canaries: Mutex::default() };
         home.home().create().context("a fresh home")?;
         Ok(home)
     }
@@ -28,6 +42,7 @@ impl TestHome {
 
     /// Writes a key file, as a person would.
     pub fn write_key(&self, file: &str, text: &str) -> anyhow::Result<PathBuf> {
+        self.canaries.lock().add_file(file, text);
         let path = self.home().auths_dir().join(file);
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);

@@ -1,6 +1,7 @@
 //! The harness of the system tests: a stand-in for Kimi, a home with keys, a running proxy and a
 //! client, each real.
 
+mod canary;
 mod client;
 mod home;
 mod patience;
@@ -10,6 +11,7 @@ mod scripted;
 mod tls;
 
 pub use self::{
+    canary::Canaries,
     client::{Answer, Client, chat_body},
     home::TestHome,
     patience::{PATIENCE, eventually, in_time},

@@ -1,6 +1,6 @@
 //! A key is in its file and in its upstream's requests, and nowhere else.
 
-use std::{fs, path::Path};
+use std::collections::BTreeSet;
 
 use http::Method;
 use kmi_core::state::Mode;
@@ -8,7 +8,7 @@ use kmi_proxy::{
     control::Request,
     demo::{Act, ErrorAnswer, Scenario, StandInKey, When, errors},
 };
-use kmi_tests::{TestHome, TestProxy, eventually};
+use kmi_tests::{Canaries, TestHome, TestProxy, eventually};
 
 const KEYS: [&str; 5] = [
     "sk-canary-aaaaaaaaaaaaaaaaaaaaaaaaaaaa0001",
@@ -27,22 +27,9 @@ impl Seen {
         self.0.push((place.into(), bytes.into()));
     }
 
-    /// Every file below a directory, but for the key files.
-    fn files(&mut self, dir: &Path) -> anyhow::Result<()> {
-        for entry in fs::read_dir(dir)? {
-            let path = entry?.path();
-            if path.is_dir() && !path.ends_with("_auths") {
-                self.files(&path)?;
-            } else if path.is_file() {
-                self.add(path.display().to_string(), fs::read(&path)?);
-            }
-        }
-        Ok(())
-    }
-
     fn leaks(&self) -> Vec<String> {
-        let has = |bytes: &[u8], key: &str| bytes.windows(key.len()).any(|at| at == key.as_bytes());
-        let places = self.0.iter().filter(|(_, bytes)| KEYS.iter().any(|key| has(bytes, key)));
+        let canaries = Canaries::new(KEYS);
+        let places = self.0.iter().filter(|(_, bytes)| canaries.are_in(bytes));
         places.map(|(place, _)| place.clone()).collect()
     }
 }
@@ -77,7 +64,7 @@ async fn no_key_is_seen_anywhere_else() -> anyhow::Result<()> {
 
     let mut seen = Seen::default();
     let mut client = proxy.client().await?;
-    let mut statuses = std::collections::BTreeSet::new();
+    let mut statuses = BTreeSet::new();
     for turn in 0..30 {
         let answer = client.chat(turn % 2 == 0).await?;
         statuses.insert(answer.status.as_u16());
@@ -110,13 +97,14 @@ async fn no_key_is_seen_anywhere_else() -> anyhow::Result<()> {
     seen.add("debug of the engine", format!("{:?} {:#?}", proxy.engine, proxy.engine));
     seen.add("debug of the pools", format!("{:?}", proxy.engine.rotor().proxy().live()));
     seen.add("trace", proxy.lines()?.join("\n"));
-    seen.files(proxy.home.home().root())?;
+    assert_eq!(seen.leaks(), [""; 0]);
+    // The files are looked at while it runs and afterwards, as those of every test are.
+    let (files, root) = (Canaries::new(KEYS), proxy.home.home().root().to_owned());
+    assert_eq!(files.files_with_one(&root), [""; 0]);
     let TestProxy { engine, home, .. } = proxy;
     engine.stop().await?;
-    seen.files(home.home().root())?;
-
-    assert!(seen.0.iter().any(|(place, _)| place.contains("state")), "files were looked at");
-    assert_eq!(seen.leaks(), [""; 0]);
+    assert_eq!(files.files_with_one(&root), [""; 0]);
+    drop(home);
     Ok(())
 }
 
@@ -126,4 +114,51 @@ fn the_search_finds_what_it_looks_for() {
     seen.add("here", format!("a {} b", KEYS[2]));
     seen.add("there", "nothing");
     assert_eq!(seen.leaks(), ["here"]);
+}
+
+/// A provider that puts keys wherever kmi reads: into good answers' headers, into ids of files, and
+/// into what it says of quotas and accounts.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_provider_says_is_searched_before_it_is_kept() -> anyhow::Result<()> {
+    const OWN: &str = "sk-canary-in-an-answer-aaaaaaaaaaaaaaaa-0001";
+    const OTHER: &str = "sk-canary-of-another-bbbbbbbbbbbbbbbbbb-0002";
+    let mut scenario = Scenario::healthy(2);
+    scenario.keys[0].secret = OWN.into();
+    scenario.keys[1].secret = OTHER.into();
+    let scenario = scenario.deciding(|asked| {
+        let (status, body) = match asked.path.rsplit('/').next()? {
+            "files" => (200, serde_json::json!({ "id": OTHER, "object": "file" })),
+            "usages" => (403, serde_json::json!({ "error": { "message": format!("no {OTHER}") } })),
+            _ => (200, serde_json::json!({ "object": "list" })),
+        };
+        let headers = [("x-echo", OWN), ("msh-uid", OWN), ("content-type", "application/json")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Some(Act::Reply(kmi_proxy::demo::Reply { status, headers, body: body.to_string().into() }))
+    });
+    let home = TestHome::new()?;
+    home.write_key("key-1.key", OWN)?;
+    let proxy = TestProxy::start_in(home, scenario, |_| {}).await?;
+    let mut client = proxy.client().await?;
+    let request = client.request(Method::GET, "/v1/models");
+    let answer = client.fetch(request, "").await?;
+    assert_eq!((answer.status.as_u16(), answer.header("x-kmi-key")), (200, "key-1"));
+    assert!(!Canaries::new([OWN]).are_in(format!("{:?}", answer.headers).as_bytes()));
+    assert_eq!(answer.headers["x-echo"].as_bytes(), "sk-…0001".as_bytes());
+
+    proxy.home.write_key("key-2.key", OTHER)?;
+    eventually(async || {
+        Ok(proxy.engine.rotor().proxy().live().pools[0].inventory().keys().len() == 2)
+    })
+    .await?;
+    let request = client.request(Method::POST, "/v1/files");
+    assert!(client.fetch(request, "x").await?.text().contains(OTHER), "good bodies pass untouched");
+    let tested = format!("{:?}", proxy.control(Request::Test { key: None }).await?);
+    assert!(tested.contains("sk-…0002"), "{tested}");
+    let status = format!("{:?}", proxy.control(Request::Status).await?);
+    let canaries = Canaries::new([OWN, OTHER]);
+    let lines = proxy.lines()?.join("\n");
+    assert!(!canaries.are_in((tested + &status + &lines).as_bytes()));
+    // The home is searched when it goes.
+    proxy.restart().await?;
+    Ok(())
 }

@@ -9,7 +9,7 @@ use kmi_core::inventory::Key;
 use kmi_health::board::Exhausted;
 use serde::Deserialize;
 
-use super::{attempt::Attempt, facts::Facts};
+use super::{attempt::Attempt, facts::Facts, redact::has_key};
 use crate::{
     pool::{Affinity, Owner, Pool, SeveralAccounts, is_file_id},
     reply::Refusal,
@@ -99,7 +99,9 @@ impl UploadScan {
 
     /// The answer has ended: its file belongs to the account of the key from now on.
     pub(super) fn finish(self) {
-        if let Some(id) = id(&self.coding.decoded(self.answer)) {
+        // What a hostile upstream calls a file is written to the disk.
+        let id = id(&self.coding.decoded(self.answer)).filter(|id| !has_key(id, &self.pool));
+        if let Some(id) = id {
             self.pool.remember_file(&id, &self.key, Timestamp::now());
         }
     }

@@ -8,7 +8,7 @@ mod facts;
 mod files;
 mod intake;
 mod judge;
-mod redact;
+pub(crate) mod redact;
 mod relay;
 mod rewrite;
 mod wait;
@@ -216,7 +216,9 @@ impl<'a> Journey<'a> {
                 attempt.end(&verdict);
                 self.after(&verdict, self.own(&refusal))
             }
-            Ok(sent) => {
+            Ok(mut sent) => {
+                // Before anything else looks at them; an error's are searched for all keys below.
+                redact::redact_headers(sent.response.headers_mut(), &attempt.picked().key);
                 attempt.seen.connect = sent.connect;
                 attempt.seen.status = Some(sent.response.status().as_u16());
                 attempt.seen.account = judge::account(sent.response.headers());
@@ -246,7 +248,9 @@ impl<'a> Journey<'a> {
         let bytes = head.len() as u64;
         // Before anything else looks at it: its message goes into the trace.
         let key = &attempt.picked().key;
-        let head = redact::redact(sent.response.headers_mut(), head, key, &self.live.pools);
+        let pools = self.live.pools.iter().map(|pool| &**pool);
+        let head = redact::redact(sent.response.headers_mut(), head, key, pools);
+        attempt.seen.account = judge::account(sent.response.headers());
         let verdict = judge::answer(&sent.response, kind, &head, Timestamp::now());
         let again = self.may_go_on(&verdict);
         let answers_here = complete || judge::is_about_the_key(&verdict);

@@ -1,6 +1,4 @@
-//! Keys that an upstream's error echoes: replaced before the client sees them.
-
-use std::sync::Arc;
+//! Keys that an upstream echoes: replaced before the client, the trace or a log sees them.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
@@ -12,31 +10,47 @@ use crate::pool::Pool;
 /// Replaces every loaded key, and the attempt's own (which may have been taken away meanwhile), in
 /// an error's headers and (where it is not compressed) its body by its mask. The usual answer has
 /// none, and is passed as it is.
-pub(crate) fn redact(
+pub(crate) fn redact<'a>(
     headers: &mut HeaderMap,
     body: Bytes,
     own: &Key,
-    pools: &[Arc<Pool>],
+    pools: impl IntoIterator<Item = &'a Pool>,
 ) -> Bytes {
     let coded = headers.contains_key(header::CONTENT_ENCODING);
     let mut body = body;
     let mut without = |key: &Key| {
-        let (secret, mask) = (key.secret.expose().as_bytes(), key.secret.masked());
-        if !coded && let Some(clean) = replace(&body, secret, mask.as_bytes()) {
+        if !coded && let Some(clean) = masked(&body, key) {
             body = clean.into();
         }
-        for value in headers.values_mut() {
-            if let Some(clean) = replace(value.as_bytes(), secret, mask.as_bytes()) {
-                *value = HeaderValue::from_bytes(&clean)
-                    .unwrap_or_else(|_| HeaderValue::from_static("redacted"));
-            }
-        }
+        redact_headers(headers, key);
     };
     without(own);
     for pool in pools {
         pool.inventory().keys().iter().for_each(|key| without(key));
     }
     body
+}
+
+/// Replaces one key in headers by its mask. Costs nothing where no value is as long as a key.
+pub(crate) fn redact_headers(headers: &mut HeaderMap, key: &Key) {
+    for value in headers.values_mut() {
+        if let Some(clean) = masked(value.as_bytes(), key) {
+            *value = HeaderValue::from_bytes(&clean)
+                .unwrap_or_else(|_| HeaderValue::from_static("redacted"));
+        }
+    }
+}
+
+/// Whether a text has one of a pool's keys in it.
+pub(crate) fn has_key(text: &str, pool: &Pool) -> bool {
+    let keys = pool.inventory();
+    keys.keys()
+        .iter()
+        .any(|key| memmem::find(text.as_bytes(), key.secret.expose().as_bytes()).is_some())
+}
+
+fn masked(text: &[u8], key: &Key) -> Option<Vec<u8>> {
+    replace(text, key.secret.expose().as_bytes(), key.secret.masked().as_bytes())
 }
 
 /// `None` when there is nothing to replace.
