@@ -46,6 +46,16 @@ pub(crate) struct Endpoint<'a> {
 impl Endpoint<'_> {
     /// The base URL with the token in its path, without `/v1`.
     fn base_url(&self) -> String {
+        format!("{}/t/{}", self.root(), self.token.expose())
+    }
+
+    /// The page that shows the trace. Browsers send what stands behind the `#` to nobody.
+    pub(crate) fn page_url(&self) -> String {
+        format!("{}/trace#token={}", self.root(), self.token.expose())
+    }
+
+    /// What all of kmi's addresses begin with.
+    fn root(&self) -> String {
         // "All addresses" is none to connect to.
         let ip = match self.listen.ip() {
             ip if !ip.is_unspecified() => ip,
@@ -53,7 +63,7 @@ impl Endpoint<'_> {
             IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         };
         let address = SocketAddr::new(ip, self.listen.port());
-        format!("http://{address}{}/t/{}", self.base_path, self.token.expose())
+        format!("http://{address}{}", self.base_path)
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
     output::Output,
 };
 
-pub(crate) use self::{status::proof as newest_proof, trace::explain};
+pub(crate) use self::status::proof as newest_proof;
 
 /// What every command gets.
 #[derive(Debug, Clone, Copy)]

@@ -11,6 +11,8 @@ mod gate;
 pub mod home;
 pub mod keys;
 pub mod ledger;
+mod metrics;
+mod page;
 mod peek;
 pub mod pool;
 pub mod proxy;

@@ -1,7 +1,7 @@
 //! Every answer that kmi itself gives, in the shape that Kimi's clients read.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 
 /// The code of an answer of kmi's own.
@@ -25,6 +25,7 @@ pub struct Refusal {
     retry_after: Option<u64>,
     should_retry: Option<bool>,
     close: bool,
+    allow: &'static str,
 }
 
 impl Refusal {
@@ -38,7 +39,7 @@ impl Refusal {
         };
         let message = message.into();
         let (retry_after, should_retry, close) = (None, None, false);
-        Self { status, code, kind, message, retry_after, should_retry, close }
+        Self { status, code, kind, message, retry_after, should_retry, close, allow: ALLOW }
     }
 
     /// 400, and the connection is closed: what follows on it cannot be trusted.
@@ -66,6 +67,37 @@ impl Refusal {
     pub fn not_found(base: &str) -> Self {
         let message = format!("Nothing is here; the API is below {base}/v1/.");
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// What is here can be read and nothing else.
+    pub fn only_reading() -> Self {
+        let message = "This can only be read (GET).";
+        let mut refusal =
+            Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).closing();
+        refusal.allow = "GET, HEAD";
+        refusal
+    }
+
+    /// The proxy is starting or stopping, or its ledger cannot be read.
+    pub fn not_now() -> Self {
+        let message = "kmi cannot tell this now; try again in a moment, or look at `kmi status`.";
+        let mut refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_now", message);
+        refusal.retry_after = Some(1);
+        refusal
+    }
+
+    /// There are enough watchers.
+    pub(crate) fn cannot_watch(refused: crate::feed::Refused) -> Self {
+        let message = format!("The trace cannot be watched: {refused}.");
+        let mut refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, "cannot_watch", message);
+        refusal.retry_after = Some(5);
+        refusal
+    }
+
+    /// The trace has no such attempt, or not any more.
+    pub fn not_in_the_trace() -> Self {
+        let message = "The trace has no such attempt, or not any more.";
+        Self::new(StatusCode::NOT_FOUND, "not_in_the_trace", message)
     }
 
     /// Every usable key must wait, the soonest for `seconds`.
@@ -158,7 +190,7 @@ impl Refusal {
             headers.insert(HeaderName::from_static("x-should-retry"), value);
         }
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(header::ALLOW, HeaderValue::from_static(ALLOW));
+            headers.insert(header::ALLOW, HeaderValue::from_static(self.allow));
         }
         if self.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -168,6 +200,20 @@ impl Refusal {
 }
 
 const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// Tells browsers and caches to keep an answer to themselves: not stored, not guessed at, not
+/// shown to other sites, and no word of where it was.
+pub(crate) fn private(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
 
 /// The answer to OPTIONS: what may be sent, and nothing that would let a web page send it.
 pub fn options() -> Response<Full<Bytes>> {

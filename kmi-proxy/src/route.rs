@@ -22,6 +22,13 @@ pub(crate) enum Route<'a> {
     Bare,
     /// `healthz`.
     Health,
+    /// `metrics`.
+    Metrics,
+    /// The page that shows the trace, and what belongs to it.
+    Page {
+        /// What follows `…/trace`: nothing, a path, or a query.
+        rest: &'a str,
+    },
     /// Nowhere.
     Nowhere,
 }
@@ -35,6 +42,12 @@ pub(crate) fn route<'a>(method: &Method, uri: &'a Uri, base: &str, token: &Token
     }
     if rest == "/healthz" {
         return Route::Health;
+    }
+    if below(rest, "/metrics").is_some_and(|rest| !rest.starts_with('/')) {
+        return Route::Metrics;
+    }
+    if let Some(rest) = below(rest, "/trace") {
+        return Route::Page { rest };
     }
     let (rest, token) = match rest.strip_prefix("/t/") {
         None => (rest, false),
@@ -120,6 +133,14 @@ mod tests {
             ("/kmi-rotor/t/bad/v1/models", "- OpenAi /models false"),
             ("/kmi-rotor/v1//evil", "- OpenAi //evil false"),
             ("/kmi-rotor/healthz", "Health"),
+            ("/kmi-rotor/metrics", "Metrics"),
+            ("/kmi-rotor/metrics?x=1", "Metrics"),
+            ("/kmi-rotor/metrics/x", "Nowhere"),
+            ("/kmi-rotor/trace", "Page { rest: \"\" }"),
+            ("/kmi-rotor/trace/feed?after=3", "Page { rest: \"/feed?after=3\" }"),
+            ("/kmi-rotor/tracer", "Nowhere"),
+            ("/kmi-rotor/t/tok/trace", "Nowhere"),
+            ("/kmi-rotor/t/tok/metrics", "Nowhere"),
             ("/kmi-rotor/v1", "Nowhere"),
             ("/kmi-rotor/v1?x=/", "Nowhere"),
             ("/kmi-rotor/v2/models", "Nowhere"),

@@ -78,6 +78,8 @@ impl Server {
             }
         }
         drop(self.listener);
+        // A page that stays open must not hold up the end.
+        self.proxy.feed.end();
         let drain = self.proxy.live().settings.proxy.drain_timeout;
         let drained = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(drain, drained).await.is_err() {

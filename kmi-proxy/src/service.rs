@@ -10,11 +10,15 @@ use crate::{
     client_socket::HeadTap,
     forward::{self, Destination, ReplyBody},
     gate::{self, Names},
+    page,
     proxy::Proxy,
     quota_poll,
     reply::{self, Refusal},
     route::{Route, route},
 };
+
+/// The body of an answer: a client's request answered, or the page.
+pub(crate) type Body = Either<ReplyBody, page::Body>;
 
 /// Answers a request. Every failure is an answer; there is no other error.
 pub(crate) async fn serve(
@@ -22,9 +26,9 @@ pub(crate) async fn serve(
     names: Arc<Names>,
     head: Arc<HeadTap>,
     request: Request<Incoming>,
-) -> Response<ReplyBody> {
+) -> Response<Body> {
     let arrived = Instant::now();
-    let own = |response: Response<_>| response.map(Either::Left);
+    let own = |response: Response<_>| response.map(|body| Either::Left(Either::Left(body)));
     let checked = gate::check(&request, &names);
     if let Err(refusal) = checked.and_then(|()| gate::on_the_wire(request.headers(), &head)) {
         return own(refusal.response());
@@ -37,6 +41,11 @@ pub(crate) async fn serve(
     let uri = request.uri().clone();
     match route(request.method(), &uri, base, &proxy.token) {
         Route::Health | Route::Bare => own(reply::empty(StatusCode::OK)),
+        Route::Metrics => own(page::metrics(&proxy, request.method(), request.headers()).await),
+        Route::Page { rest } => {
+            let answer = page::answer(&proxy, request.method(), request.headers(), rest);
+            answer.await.map(Either::Right)
+        }
         Route::Nowhere => own(Refusal::not_found(base).response()),
         Route::Upstream { token, .. }
             if !token && !gate::has_token(request.headers(), &proxy.token) =>
@@ -53,7 +62,7 @@ pub(crate) async fn serve(
                     }
                 }
                 let to = Destination { pool, surface, rest };
-                forward::forward(&proxy, &live, to, request, arrived).await
+                forward::forward(&proxy, &live, to, request, arrived).await.map(Either::Left)
             }
             None => own(Refusal::not_found(base).response()),
         },

@@ -10,6 +10,7 @@ mod key_changes;
 mod leaks;
 mod limits;
 mod modes;
+mod page;
 mod quota;
 mod refusals;
 mod reload;

@@ -22,7 +22,8 @@ Examples:
   kmi trace --json | jq .key                     the same as JSON lines
   kmi trace --key work --outcome rate_limited    only what you look for
   kmi trace export -o trace.jsonl                everything, byte for byte
-  kmi trace show 4711                            why turn 4711 took its key";
+  kmi trace show 4711                            why turn 4711 took its key
+  kmi trace --web                                the same in a browser";
 
 pub(super) const TOP_HELP: &str = "\
 On a terminal this is a live view; elsewhere the table of `kmi status`. Works
@@ -51,6 +52,9 @@ Exit codes: 0 fair, 1 violated, incomplete or broken chain, 3 not enough data.";
 /// `kmi trace` and `--trace`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct TraceArgs {
+    /// Show it in a browser: prints an address
+    #[arg(long, conflicts_with_all = ["key", "outcome"])]
+    pub(crate) web: bool,
     #[command(flatten)]
     pub(crate) filter: Filter,
     #[command(subcommand)]

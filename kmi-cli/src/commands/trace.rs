@@ -1,6 +1,7 @@
 //! `kmi trace`: following, exporting, and explaining (`show`).
 
 mod show;
+mod web;
 
 use std::{
     collections::HashMap,
@@ -19,7 +20,6 @@ use kmi_proxy::{
 };
 use kmi_tui::{model::Screen, trace_row::TraceLayout};
 
-pub(crate) use self::show::explain;
 use super::Context;
 use crate::{
     args::{ExportArgs, ExportFormat, Filter, TraceArgs, TraceCommand},
@@ -36,6 +36,7 @@ pub(super) fn run(context: &Context<'_>, args: &TraceArgs) -> anyhow::Result<Exi
     match &args.command {
         Some(TraceCommand::Export(args)) => export(&config, args),
         Some(TraceCommand::Show(args)) => show::run(context, &config, args),
+        None if args.web => web::run(context, &config),
         None if context.output.holds_screen() => {
             let filter = typed(&args.filter);
             context.watch(config, Screen::Trace, filter)

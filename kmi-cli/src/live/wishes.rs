@@ -131,6 +131,6 @@ fn explain(place: &Place, seq: u64) -> anyhow::Result<String> {
     let Some(Record::Attempt(attempt)) = Line::parse(line.text.as_bytes())?.record else {
         anyhow::bail!("it is no attempt");
     };
-    let explanation = crate::commands::explain(&reader, seq, attempt)?;
+    let explanation = reader.explain(seq, attempt)?;
     Ok(explain_text(&explanation, EXPLAINED, Paint::default()))
 }

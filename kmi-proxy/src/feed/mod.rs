@@ -16,7 +16,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use self::lines::Lines;
 pub use self::overview::Overview;
@@ -29,6 +29,9 @@ use crate::{
 
 /// Watchers at once, on the control socket and on the page together.
 const WATCHERS: usize = 32;
+
+/// Looks into the ledger at once, for those who scroll back or ask why.
+const READINGS: usize = 2;
 
 /// Where a feed takes it all from.
 pub(crate) trait Source: std::fmt::Debug + Send + Sync + 'static {
@@ -54,6 +57,9 @@ struct Shared {
     picture: watch::Sender<Option<Arc<str>>>,
     /// Somebody has begun to watch.
     begun: Notify,
+    readings: Arc<Semaphore>,
+    /// Whether the proxy has begun to stop.
+    ending: watch::Sender<bool>,
 }
 
 impl Default for Shared {
@@ -63,6 +69,8 @@ impl Default for Shared {
             places: Arc::new(Semaphore::new(WATCHERS)),
             picture: watch::Sender::default(),
             begun: Notify::new(),
+            readings: Arc::new(Semaphore::new(READINGS)),
+            ending: watch::Sender::default(),
         }
     }
 }
@@ -111,6 +119,23 @@ impl Feed {
     pub(crate) async fn watchers_gone(&self, limit: Duration) {
         let all = WATCHERS.try_into().unwrap_or(u32::MAX);
         let _ = tokio::time::timeout(limit, self.0.places.acquire_many(all)).await;
+    }
+
+    /// Waits for a place to look into the ledger, which is given back by dropping it.
+    pub(crate) async fn reading(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.readings).acquire_owned().await.ok()
+    }
+
+    /// The proxy begins to stop.
+    pub(crate) fn end(&self) {
+        self.0.ending.send_replace(true);
+    }
+
+    /// Waits until the proxy begins to stop.
+    pub(crate) fn ending(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut ending = self.0.ending.subscribe();
+        // An error: the feed is gone, and with it the proxy.
+        async move { drop(ending.wait_for(|ending| *ending).await) }
     }
 
     /// Where everything comes from; `None` while the proxy starts or stops.

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::SignedDuration;
 use kmi_core::{
     state::Policy,
-    trace::{Attempt, HealthChange},
+    trace::{Attempt, HealthChange, Line},
 };
+use kmi_stats::explain::{Evidence, Explanation};
 use rusqlite::{Params, Statement, params};
 
 use super::{
@@ -27,6 +28,19 @@ const SLACK: SignedDuration = SignedDuration::from_secs(1);
 type Found = BTreeMap<u64, StoredLine>;
 
 impl Reader {
+    /// Why the key of an attempt was chosen; `seq` is the attempt's own line.
+    pub fn explain(&self, seq: u64, attempt: Attempt) -> Result<Explanation, LedgerError> {
+        let lines = self.around(seq, &attempt)?;
+        let mut evidence = Evidence::new(attempt);
+        for line in lines {
+            // A line that cannot be read tells nothing; `kmi verify` finds it.
+            if let Ok(Line { record: Some(record), .. }) = Line::parse(line.text.as_bytes()) {
+                evidence.record(&record);
+            }
+        }
+        Ok(evidence.explain())
+    }
+
     /// The lines that tell why the key of an attempt was chosen, in their order: its epoch, the
     /// keys' changes of health before the choice with the attempts that brought them about, the
     /// mode, the request's other attempts and its session's turns.

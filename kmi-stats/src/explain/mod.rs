@@ -7,6 +7,7 @@
 mod because;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::{collections::BTreeMap, sync::Arc};
 

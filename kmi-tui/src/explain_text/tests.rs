@@ -1,5 +1,9 @@
 use jiff::Timestamp;
-use kmi_core::{outcome::Outcome, state::Mode};
+use kmi_core::{
+    outcome::Outcome,
+    state::{Mode, Reason},
+};
+use kmi_stats::explain::{Earlier, Other, Why};
 
 use super::*;
 
@@ -73,14 +77,14 @@ fn a_turn_is_explained_by_those_that_were_passed_over() {
 
 #[test]
 fn every_way_has_its_sentence() {
-    let say = |turn, why, others| sentence(&Explanation { turn, ..explanation(why, others) });
+    let say = |turn, why, others| Explanation { turn, ..explanation(why, others) }.sentence();
     let session = || Some("session_0123456789-0123456789".into());
     let earlier = || Some(Earlier { turn: 12, label: "alpha".into() });
     let manual = |active: Option<&str>| Why::Manual { active: active.map(Into::into) };
     let limited = || vec![other("alpha", true, blocked(Reason::RateLimited, Some(5), ""))];
     let first = Explanation { after: None, ..explanation(TURN, vec![]) };
     let all = [
-        sentence(&first),
+        first.sentence(),
         say(Some(7), TURN, vec![]),
         say(Some(7), TURN, limited()),
         say(Some(7), Why::Turn { session: session(), moved_from: None }, vec![]),
@@ -121,7 +125,7 @@ fn every_state_has_its_words() {
         blocked(Reason::QuotaExhausted, Some(3_600), ""),
     ];
     let it = explanation(TURN, vec![]);
-    let say = |because: &Because| state(&it, &other("x", true, because.clone()));
+    let say = |because: &Because| it.why_not(&other("x", true, because.clone()));
     insta::assert_snapshot!(states.iter().map(say).collect::<Vec<_>>().join("\n"), @"
     could have served, but was not meant
     was switched off at 2026-11-17 07:20
@@ -129,8 +133,8 @@ fn every_state_has_its_words() {
     lacks the model k3 in its plan
     was at a limit of its own (requests at once, or a minute's)
     was tried before
-    was blocked until 12:06 (monthly quota)
-    was blocked until 12:06 (5-hour quota)
+    was blocked until 12:06 (monthly quota): reached kimi monthly usage limit
+    was blocked until 12:06 (5-hour quota): usage limit for this period
     was blocked until 12:06 (quota spent)
     ");
 }

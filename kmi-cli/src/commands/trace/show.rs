@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use kmi_core::trace::{Attempt, Epoch, Gap, Line, Record};
+use kmi_core::trace::{Epoch, Gap, Line, Record};
 use kmi_proxy::ledger::Reader;
-use kmi_stats::explain::{Evidence, Explanation, Lost};
-use kmi_tui::explain_text::{explain_text, lost_text, sentence};
+use kmi_stats::explain::{Explanation, Lost};
+use kmi_tui::explain_text::{explain_text, lost_text};
 use serde::Serialize;
 
 use crate::{args::ShowArgs, commands::Context, config::Config, report::Failure};
@@ -37,7 +37,7 @@ pub(super) fn run(
         let record = record.with_context(|| format!("line {} cannot be read", line.seq))?.record;
         match record {
             Some(Record::Attempt(attempt)) => {
-                attempts.push(explain(&reader, line.seq, attempt)?);
+                attempts.push(reader.explain(line.seq, attempt)?);
             }
             Some(Record::Gap(gap)) => lost.extend(lose(&reader, line.seq, &gap, &args.what)?),
             _ => {}
@@ -51,7 +51,7 @@ pub(super) fn run(
     }
     if context.output.json() {
         let told =
-            |explanation: Explanation| Told { sentence: sentence(&explanation), explanation };
+            |explanation: Explanation| Told { sentence: explanation.sentence(), explanation };
         let attempts = attempts.into_iter().map(told).collect();
         context.output.data_json(&Shown { attempts, lost })?;
         return Ok(ExitCode::SUCCESS);
@@ -61,19 +61,6 @@ pub(super) fn run(
     let texts: Vec<String> = attempts.chain(lost.iter().map(|it| lost_text(it, width))).collect();
     context.output.data(texts.join("\n\n"))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Why the attempt of a line got its key.
-pub(crate) fn explain(reader: &Reader, seq: u64, attempt: Attempt) -> anyhow::Result<Explanation> {
-    let lines = reader.around(seq, &attempt)?;
-    let mut evidence = Evidence::new(attempt);
-    for line in lines {
-        // A line that cannot be read tells nothing; `kmi verify` finds it.
-        if let Ok(Line { record: Some(record), .. }) = Line::parse(line.text.as_bytes()) {
-            evidence.record(&record);
-        }
-    }
-    Ok(evidence.explain())
 }
 
 fn lose(reader: &Reader, seq: u64, gap: &Gap, what: &str) -> anyhow::Result<Option<Lost>> {
