@@ -13,7 +13,7 @@ use kmi_proxy::{
     control::{self, CallError, Problem, Reply, Request, Status},
     engine::Reread,
     home::Home,
-    keys::Variables,
+    keys::{Answers, Sources, Variables},
     ledger::LedgerError,
     rotor::{Rotor, RotorError, Setup},
 };
@@ -177,6 +177,19 @@ pub(crate) fn setup(config: &Config, env: &Environment) -> Setup {
         own.or_else(|| crate::config::dotenv_value(&dotenv, name))
     });
     Setup { settings: config.settings.clone(), env_keys: config.env_keys.clone(), variables }
+}
+
+/// Where keys are, to read them in this process without asking a proxy or making anything.
+pub(crate) fn sources(config: &Config, env: &Environment) -> Sources {
+    let setup = setup(config, env);
+    Sources {
+        dir: config.home.auths_dir().to_owned(),
+        env: setup.env_keys,
+        upstreams: setup.settings.upstreams,
+        variables: setup.variables,
+        answers: Answers::default(),
+        settle: Duration::ZERO,
+    }
 }
 
 /// Reads the configuration again, as at the start, for a reload.

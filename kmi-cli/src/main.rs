@@ -9,6 +9,7 @@ mod desk;
 mod live;
 mod output;
 mod report;
+mod shell;
 
 use std::process::ExitCode;
 

@@ -5,8 +5,11 @@
 mod config;
 mod crash;
 mod demo;
+mod doctor;
 mod env;
+mod import;
 mod init;
+mod install;
 mod keys;
 mod kmi;
 mod kmi_usage;

@@ -71,6 +71,11 @@ impl Source {
         }
     }
 
+    /// Whether the key itself is written there.
+    pub(super) fn is_given(&self) -> bool {
+        matches!(self, Self::Given(_))
+    }
+
     /// Whether another program has to be asked, which may take seconds.
     pub(super) fn is_slow(&self) -> bool {
         matches!(self, Self::Command(_) | Self::Keyring { .. })
