@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use kmi_proxy::{
     control::{self, CallError, Problem, Reply, Request, Status},
-    engine::Reread,
+    engine::{Engine, Reread},
     home::Home,
     keys::{Answers, Sources, Variables},
     ledger::LedgerError,
@@ -102,8 +102,8 @@ pub(crate) fn held(config: &Config, pid: Option<u32>) -> Failure {
 }
 
 /// Whether a proxy answers on this home.
-pub(crate) fn is_running(config: &Config) -> bool {
-    !matches!(call(&config.home, &Request::Status), Err(CallError::NotRunning))
+pub(crate) fn is_running(home: &Home) -> bool {
+    !matches!(call(home, &Request::Status), Err(CallError::NotRunning))
 }
 
 /// Where the running proxy listens; `None` when none runs.
@@ -136,8 +136,8 @@ pub(crate) fn call(home: &Home, request: &Request) -> Result<Reply, CallError> {
 }
 
 /// Has a request answered by the running proxy; an error when none runs.
-pub(crate) fn ask_running(config: &Config, request: &Request) -> anyhow::Result<Reply> {
-    match call(&config.home, request) {
+pub(crate) fn ask_running(home: &Home, request: &Request) -> anyhow::Result<Reply> {
+    match call(home, request) {
         Ok(reply) => checked(reply),
         Err(CallError::NotRunning) => {
             let failure = Failure::new("no proxy runs on this home", "start one with `kmi serve`");
@@ -165,6 +165,16 @@ pub(crate) fn unexpected(reply: &Reply) -> anyhow::Error {
 pub(crate) fn tell(problems: &[Problem], output: Output) {
     for problem in problems {
         output.warning(&problem.message, &problem.hint);
+    }
+}
+
+/// Says that a proxy which has just started has nothing to serve with.
+pub(crate) fn tell_without_keys(engine: &Engine, output: Output) {
+    if engine.rotor().snapshot(Timestamp::now()).keys.is_empty() {
+        output.warning(
+            "there is no key yet: every request will be refused",
+            "`kmi keys add LABEL` adds one, also while kmi runs; `kmi keys import` finds some",
+        );
     }
 }
 

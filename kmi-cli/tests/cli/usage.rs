@@ -153,3 +153,20 @@ fn a_reader_that_leaves_is_no_error() {
         assert!(output.stderr.is_empty(), "{args}: {output:?}");
     }
 }
+
+#[test]
+fn output_that_cannot_be_written_is_told() {
+    let user = User::new();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = user.std_command("config path").stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @"
+    error: cannot write to standard output: No space left on device (os error 28)
+    hint: make room on that disk
+    ");
+    user.run("-q auto on").good();
+    insta::assert_snapshot!(user.run("trace export -o none/x").err, @"
+    error: cannot write none/x: No such file or directory (os error 2)
+    hint: check the path: is its directory there?
+    ");
+}
