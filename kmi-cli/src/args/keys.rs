@@ -34,7 +34,7 @@ Examples:
 
 Exit code: 0 when all of them work, else 1.")]
     Test(TestArgs),
-    /// Take over keys that stand elsewhere: in a Kimi client, the environment, a file
+    /// Take over keys of a Kimi client, the environment, or a file
     #[command(after_help = "\
 PATH is a Kimi client's config.toml, a .env file, a key file, or a directory of
 key files (the `_auths` of kmi's predecessor). Without it the configuration of
