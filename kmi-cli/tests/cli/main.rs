@@ -7,6 +7,7 @@ mod crash;
 mod demo;
 mod doctor;
 mod env;
+mod hand_over;
 mod import;
 mod init;
 mod install;

@@ -100,7 +100,8 @@ fn holder(config: &Config, listen: SocketAddr) -> String {
     let process = listeners::get_process_by_port(listen.port(), listeners::Protocol::TCP).ok();
     let who = match process {
         Some(process) => format!("{} (process {})", process.name, process.pid),
-        None => "a program of another user".to_owned(),
+        // Another user's, or one that lets nobody look into it, as kmi does.
+        None => "another program".to_owned(),
     };
     match probe::is_kmi(listen, &config.settings.proxy.base_path) {
         Ok(true) => format!("{who}, which serves another home"),
