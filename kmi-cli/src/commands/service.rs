@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use self::unit::{Parts, text};
+use self::unit::{Parts, names, texts};
 use super::Context;
 use crate::{
     args::{InstallArgs, Manager, ServiceCommand},
@@ -21,8 +21,6 @@ use crate::{
 
 /// What every file that is kmi's own says.
 const MARK: &str = "Written by `kmi service install`";
-const UNIT: &str = "kmi.service";
-const AGENT: &str = "local.kmi.plist";
 
 pub(super) fn run(context: &Context<'_>, command: &ServiceCommand) -> anyhow::Result<ExitCode> {
     match command {
@@ -35,14 +33,20 @@ pub(super) fn run(context: &Context<'_>, command: &ServiceCommand) -> anyhow::Re
 fn install(context: &Context<'_>, args: &InstallArgs) -> anyhow::Result<()> {
     let manager = manager(args.manager.manager)?;
     let config = context.load(&[])?;
-    let text = text(manager, &parts(context, &config)?);
+    let texts = texts(manager, &parts(context, &config)?);
     if args.dry_run {
-        return Ok(context.output.raw(&text)?);
+        return Ok(context.output.raw(&texts.join("\n"))?);
     }
-    let path = path(manager, context.env)?;
-    let changed = write(&path, &text)?;
-    let word = if changed { "wrote" } else { "unchanged:" };
-    context.output.note(format_args!("{word} {}", path.display()));
+    let dir = dir(manager, context.env)?;
+    let paths: Vec<PathBuf> = names(manager).iter().map(|name| dir.join(name)).collect();
+    // All are looked at before the first is written.
+    for path in &paths {
+        existing(path)?;
+    }
+    for (path, text) in paths.iter().zip(&texts) {
+        let word = if write(path, text)? { "wrote" } else { "unchanged:" };
+        context.output.note(format_args!("{word} {}", path.display()));
+    }
     if config.env_keys.iter().any(|key| key.origin.starts_with("environment")) {
         let hint =
             format!("put them into {}, or `kmi keys add` them", config.home.env_file().display());
@@ -54,32 +58,45 @@ fn install(context: &Context<'_>, args: &InstallArgs) -> anyhow::Result<()> {
             "systemctl --user daemon-reload\nsystemctl --user enable --now kmi.service".to_owned()
         }
         Manager::Launchd => {
-            format!("launchctl bootstrap gui/$(id -u) {}", crate::shell::word(&path))
+            format!("launchctl bootstrap gui/$(id -u) {}", crate::shell::word(&paths[0]))
         }
     })?;
     Ok(())
 }
 
 fn uninstall(context: &Context<'_>, manager: Manager) -> anyhow::Result<()> {
-    let path = path(manager, context.env)?;
-    if existing(&path)?.is_none() {
-        context.output.note(format_args!("there is no {}", path.display()));
+    let dir = dir(manager, context.env)?;
+    let mut removed = 0;
+    for path in names(manager).iter().map(|name| dir.join(name)) {
+        if existing(&path)?.is_some() {
+            remove(&path)?;
+            context.output.note(format_args!("removed {}", path.display()));
+            removed += 1;
+        }
+    }
+    if removed == 0 {
+        context.output.note(format_args!("there is no service of kmi in {}", dir.display()));
         return Ok(());
     }
-    fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-    context.output.note(format_args!("removed {}", path.display()));
-    // `systemctl disable` cannot do so any more once the unit is gone.
-    let enabled = path.with_file_name("default.target.wants").join(UNIT);
-    if manager == Manager::Systemd && enabled.is_symlink() {
-        fs::remove_file(&enabled)
-            .with_context(|| format!("cannot remove {}", enabled.display()))?;
+    // `systemctl disable` cannot do so any more once the units are gone.
+    for link in ["default.target.wants/kmi.service", "sockets.target.wants/kmi.socket"] {
+        let link = dir.join(link);
+        if manager == Manager::Systemd && link.is_symlink() {
+            remove(&link)?;
+        }
     }
     context.output.note("to stop it, run:");
     context.output.data(match manager {
-        Manager::Systemd => "systemctl --user stop kmi.service\nsystemctl --user daemon-reload",
+        Manager::Systemd => {
+            "systemctl --user stop kmi.socket kmi.service\nsystemctl --user daemon-reload"
+        }
         Manager::Launchd => "launchctl bootout gui/$(id -u)/local.kmi",
     })?;
     Ok(())
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))
 }
 
 fn manager(asked: Option<Manager>) -> anyhow::Result<Manager> {
@@ -97,6 +114,11 @@ fn manager(asked: Option<Manager>) -> anyhow::Result<Manager> {
 
 /// The command line that the service runs: as this one, with absolute paths.
 fn parts(context: &Context<'_>, config: &Config) -> anyhow::Result<Parts> {
+    let listen = config.settings.proxy.listen;
+    if listen.port() == 0 {
+        let hint = "set proxy.listen to a fixed one, such as 127.0.0.1:54123";
+        return Err(Failure::new("a service needs a fixed port", hint).code(USAGE).into());
+    }
     let this = std::env::current_exe().context("cannot find kmi's own program file")?;
     let mut command = vec![this.to_string_lossy().into_owned()];
     let usual = context.env.path("HOME").map(|home| home.join(".kmi"));
@@ -113,18 +135,18 @@ fn parts(context: &Context<'_>, config: &Config) -> anyhow::Result<Parts> {
     let log = config.home.state_dir().join("kmi.log").to_string_lossy().into_owned();
     // A little more than the proxy itself takes at most.
     let stop = config.settings.proxy.drain_timeout.as_secs() + 10;
-    Ok(Parts { command, log, stop })
+    Ok(Parts { command, listen, log, stop })
 }
 
 /// Where the service manager of this user looks.
-fn path(manager: Manager, env: &Environment) -> anyhow::Result<PathBuf> {
+fn dir(manager: Manager, env: &Environment) -> anyhow::Result<PathBuf> {
     let home = env.path("HOME");
     let dir = match manager {
         Manager::Systemd => {
             let config = env.path("XDG_CONFIG_HOME").or_else(|| Some(home?.join(".config")));
-            config.map(|dir| dir.join("systemd/user").join(UNIT))
+            config.map(|dir| dir.join("systemd/user"))
         }
-        Manager::Launchd => home.map(|home| home.join("Library/LaunchAgents").join(AGENT)),
+        Manager::Launchd => home.map(|home| home.join("Library/LaunchAgents")),
     };
     dir.ok_or_else(|| Failure::new("HOME is not set", "set it: services belong to a user").into())
 }

@@ -46,6 +46,7 @@ fn man_pages_are_written_for_every_command() {
     }
 }
 
+const SOCKET: &str = ".config/systemd/user/kmi.socket";
 const UNIT: &str = ".config/systemd/user/kmi.service";
 
 #[test]
@@ -59,11 +60,14 @@ fn a_unit_is_written_and_removed() {
     systemctl --user enable --now kmi.service
     --- err
     wrote ~/.config/systemd/user/kmi.service
+    wrote ~/.config/systemd/user/kmi.socket
     to start it now and at every login, run:
     ");
     let unit = fs::read_to_string(user.path(UNIT)).unwrap();
     let exec = format!("\nExecStart={} serve\n", env!("CARGO_BIN_EXE_kmi"));
     assert!(unit.contains(&exec), "{unit}");
+    let socket = fs::read_to_string(user.path(SOCKET)).unwrap();
+    assert!(socket.contains("\nListenStream=127.0.0.1:54123\n"), "{socket}");
     let again = user.run("service install --manager systemd").good();
     assert!(again.err.starts_with("unchanged: "), "{}", again.err);
     let enabled = user.path(".config/systemd/user/default.target.wants/kmi.service");
@@ -72,13 +76,14 @@ fn a_unit_is_written_and_removed() {
     insta::assert_snapshot!(user.run("service uninstall --manager systemd").good().told(), @"
     0
     --- out
-    systemctl --user stop kmi.service
+    systemctl --user stop kmi.socket kmi.service
     systemctl --user daemon-reload
     --- err
     removed ~/.config/systemd/user/kmi.service
+    removed ~/.config/systemd/user/kmi.socket
     to stop it, run:
     ");
-    assert!(!user.path(UNIT).exists() && !enabled.is_symlink());
+    assert!(!user.path(UNIT).exists() && !user.path(SOCKET).exists() && !enabled.is_symlink());
     user.run("service uninstall --manager systemd").good();
     assert!(!user.path(".kmi").exists(), "the home is the service's to make");
 }
@@ -97,6 +102,8 @@ fn the_service_runs_as_this_command() {
     );
     let launchd = user.run(&format!("{line} --manager launchd")).good().out;
     assert!(launchd.contains("<string>proxy.drain_timeout=1m</string>"), "{launchd}");
+    let random = user.run("--set proxy.listen=127.0.0.1:0 service install");
+    assert_eq!((random.code, random.err.lines().count()), (2, 2), "{}", random.err);
     assert!(!user.path(".config").exists() && !user.path("Library").exists());
 }
 
@@ -115,6 +122,7 @@ fn what_is_not_kmis_stays() {
         );
     }
     assert!(fs::read_to_string(user.path(UNIT)).unwrap().contains("/usr/bin/mine"));
+    assert!(!user.path(SOCKET).exists(), "all or nothing");
 }
 
 #[test]

@@ -1,37 +1,53 @@
 //! The text of a service file: the templates of `packaging/`, filled in.
 
+use std::net::SocketAddr;
+
 use crate::args::Manager;
 
-const SYSTEMD: &str = include_str!("../../../../packaging/systemd/kmi.service");
-const LAUNCHD: &str = include_str!("../../../../packaging/launchd/local.kmi.plist");
+const SERVICE: &str = include_str!("../../../../packaging/systemd/kmi.service");
+const SOCKET: &str = include_str!("../../../../packaging/systemd/kmi.socket");
+const AGENT: &str = include_str!("../../../../packaging/launchd/local.kmi.plist");
 
 /// What the templates leave open.
 pub(super) struct Parts {
     /// The program and its arguments.
     pub(super) command: Vec<String>,
+    /// Where clients reach it; systemd holds the socket.
+    pub(super) listen: SocketAddr,
     /// Where launchd writes what it says; systemd has its journal.
     pub(super) log: String,
     /// How long stopping may take, in seconds.
     pub(super) stop: u64,
 }
 
-pub(super) fn text(manager: Manager, parts: &Parts) -> String {
-    let (template, command, log) = match manager {
+/// The names of a manager's files.
+pub(super) fn names(manager: Manager) -> &'static [&'static str] {
+    match manager {
+        Manager::Systemd => &["kmi.service", "kmi.socket"],
+        Manager::Launchd => &["local.kmi.plist"],
+    }
+}
+
+/// The texts of [`names`], in that order.
+pub(super) fn texts(manager: Manager, parts: &Parts) -> Vec<String> {
+    // What is put in last cannot be taken for a gap of the template.
+    match manager {
         Manager::Systemd => {
             let words: Vec<_> = parts.command.iter().map(|word| systemd_word(word)).collect();
-            (SYSTEMD, words.join(" "), String::new())
+            let service = SERVICE.replace("@STOP@", &parts.stop.to_string());
+            vec![
+                service.replace("@COMMAND@", &words.join(" ")),
+                SOCKET.replace("@LISTEN@", &parts.listen.to_string()),
+            ]
         }
         Manager::Launchd => {
             let string = |word: &String| format!("        <string>{}</string>", xml(word));
             let strings: Vec<_> = parts.command.iter().map(string).collect();
-            (LAUNCHD, strings.join("\n"), xml(&parts.log))
+            let agent = AGENT.replace("@STOP@", &parts.stop.to_string());
+            let agent = agent.replace("@LOG@", &xml(&parts.log));
+            vec![agent.replace("@COMMAND@", &strings.join("\n"))]
         }
-    };
-    // What is put in last cannot be taken for a gap of the template.
-    template
-        .replace("@STOP@", &parts.stop.to_string())
-        .replace("@LOG@", &log)
-        .replace("@COMMAND@", &command)
+    }
 }
 
 /// A word of `ExecStart=`, where `%` and `$` mean something.
@@ -59,8 +75,13 @@ mod tests {
         assert_eq!(systemd_word("/usr/bin/kmi"), "/usr/bin/kmi");
         assert_eq!(systemd_word("/my home/50%"), "\"/my home/50%%\"");
         assert_eq!(systemd_word(r#"a"b\$c"#), r#""a\"b\\$$c""#);
-        let parts = Parts { command: vec!["/a & b<c>".into()], log: "/l@STOP@".into(), stop: 40 };
-        let text = text(Manager::Launchd, &parts);
+        let parts = Parts {
+            command: vec!["/a & b<c>".into()],
+            listen: SocketAddr::from(([127, 0, 0, 1], 1)),
+            log: "/l@STOP@".into(),
+            stop: 40,
+        };
+        let text = texts(Manager::Launchd, &parts).remove(0);
         assert!(text.contains("<string>/a &amp; b&lt;c&gt;</string>"), "{text}");
         assert!(text.contains("<string>/l@STOP@</string>"), "{text}");
     }
