@@ -1,13 +1,13 @@
 //! The rotating proxy: everything of kmi that has a socket or a file.
 
 mod body;
-mod client_socket;
 pub mod control;
 pub mod demo;
 pub mod engine;
 mod feed;
 mod forward;
 mod gate;
+mod h1;
 pub mod home;
 pub mod keys;
 pub mod ledger;

@@ -3,23 +3,14 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
 
-use crate::{
-    client_socket::ClientSocket,
-    gate::{MAX_HEAD, Names},
-    proxy::Proxy,
-    service,
-};
+use crate::{gate::Names, h1, proxy::Proxy, service};
 
-/// Header fields a request may have.
-const HEADERS_LIMIT: usize = 100;
 /// How long accepting rests after an error such as "too many open files".
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
@@ -92,37 +83,19 @@ impl Server {
         &self,
         stream: TcpStream,
         permit: OwnedSemaphorePermit,
-        mut stop: watch::Receiver<()>,
+        stop: watch::Receiver<()>,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (proxy, names) = (Arc::clone(&self.proxy), Arc::clone(&self.names));
-        let live = self.proxy.live();
+        let settings = &self.proxy.live().settings.proxy;
+        let limits = h1::Limits {
+            head: settings.head_timeout,
+            idle: settings.idle_timeout,
+            stall: settings.stall_timeout,
+        };
         async move {
             let _permit = permit;
-            let settings = &live.settings.proxy;
-            let (stream, head) = ClientSocket::new(stream, settings);
-            let service = service_fn(move |request| {
-                let (proxy, names, head) = (&proxy, &names, &head);
-                let serving =
-                    service::serve(Arc::clone(proxy), Arc::clone(names), Arc::clone(head), request);
-                async move { Ok::<_, std::convert::Infallible>(serving.await) }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(settings.idle_timeout)
-                .max_buf_size(MAX_HEAD)
-                .max_headers(HEADERS_LIMIT)
-                .preserve_header_case(true)
-                .serve_connection(TokioIo::new(stream), service);
-            drop(live);
-            let mut connection = std::pin::pin!(connection);
-            tokio::select! {
-                // A broken connection is the client's business; its attempt reports itself.
-                _ = connection.as_mut() => {}
-                _ = stop.changed() => {
-                    connection.as_mut().graceful_shutdown();
-                    let _ = connection.await;
-                }
-            }
+            let answer = |request| service::serve(Arc::clone(&proxy), Arc::clone(&names), request);
+            h1::serve(stream, limits, stop, answer).await;
         }
     }
 }

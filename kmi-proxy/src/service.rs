@@ -4,12 +4,11 @@ use std::{sync::Arc, time::Instant};
 
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Either;
-use hyper::body::Incoming;
 
 use crate::{
-    client_socket::HeadTap,
     forward::{self, Destination, ReplyBody},
     gate::{self, Names},
+    h1::Incoming,
     page,
     proxy::Proxy,
     quota_poll,
@@ -24,13 +23,11 @@ pub(crate) type Body = Either<ReplyBody, page::Body>;
 pub(crate) async fn serve(
     proxy: Arc<Proxy>,
     names: Arc<Names>,
-    head: Arc<HeadTap>,
     request: Request<Incoming>,
 ) -> Response<Body> {
     let arrived = Instant::now();
     let own = |response: Response<_>| response.map(|body| Either::Left(Either::Left(body)));
-    let checked = gate::check(&request, &names);
-    if let Err(refusal) = checked.and_then(|()| gate::on_the_wire(request.headers(), &head)) {
+    if let Err(refusal) = gate::check(&request, &names) {
         return own(refusal.response());
     }
     if request.method() == Method::OPTIONS {

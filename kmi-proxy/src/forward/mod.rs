@@ -18,7 +18,6 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use http::{Request, Response, header, request::Parts};
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
 use jiff::Timestamp;
 use kmi_core::outcome::Outcome;
 use kmi_health::{
@@ -36,6 +35,7 @@ use self::{
 pub(crate) use self::{intake::ReplayBudget, relay::Observer, wait::WaitingRoom};
 use crate::{
     body::{Idle, Relay},
+    h1::Incoming,
     peek::{Peek, peek},
     pool::{Affinity, NoKey, Pool, Retry, Tried},
     proxy::{Live, Proxy},
@@ -261,7 +261,7 @@ impl<'a> Journey<'a> {
         attempt.first_byte();
         attempt.seen.bytes = bytes;
         let (mut parts, rest) = sent.response.into_parts();
-        relay::rebuild(&mut parts, &attempt, self.template.method());
+        relay::rebuild(&mut parts, &attempt);
         attempt.end(&verdict);
         let body = if answers_here {
             Either::Left(Full::new(head))
@@ -333,7 +333,7 @@ impl<'a> Journey<'a> {
         let upload = UploadScan::of(self.pool, &attempt, &parts);
         let observer = Observer::new(attempt, verdict, scan, upload);
         let body = Idle::new(body, self.upstream.settings().idle_timeout);
-        relay::relay(parts, head, body, observer, self.template.method())
+        relay::relay(parts, head, body, observer)
     }
 
     fn answer_exhausted(&self, exhausted: Exhausted) -> Response<ReplyBody> {
