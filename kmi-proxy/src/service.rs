@@ -38,10 +38,14 @@ pub(crate) async fn serve(
     let uri = request.uri().clone();
     match route(request.method(), &uri, base, &proxy.token) {
         Route::Health | Route::Bare => own(reply::empty(StatusCode::OK)),
-        Route::Metrics => own(page::metrics(&proxy, request.method(), request.headers()).await),
+        // In boxes is what is rare: every request's future would have room for it otherwise.
+        Route::Metrics => {
+            let answer = page::metrics(&proxy, request.method(), request.headers());
+            own(Box::pin(answer).await)
+        }
         Route::Page { rest } => {
             let answer = page::answer(&proxy, request.method(), request.headers(), rest);
-            answer.await.map(Either::Right)
+            Box::pin(answer).await.map(Either::Right)
         }
         Route::Nowhere => own(Refusal::not_found(base).response()),
         Route::Upstream { token, .. }
@@ -54,7 +58,7 @@ pub(crate) async fn serve(
                 if request.method() == Method::GET && rest == quota_poll::USAGES {
                     // The quota of one key would tell nothing of what the pool can do.
                     let limit = live.settings.health.quota_timeout;
-                    if let Some(usages) = quota_poll::usages(pool, limit).await {
+                    if let Some(usages) = Box::pin(quota_poll::usages(pool, limit)).await {
                         return own(reply::json_text(StatusCode::OK, usages));
                     }
                 }

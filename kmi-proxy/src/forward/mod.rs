@@ -186,7 +186,9 @@ impl<'a> Journey<'a> {
             Err(none) => {
                 let rotation = &self.live.settings.rotation;
                 let again = !self.tried.is_empty();
-                self.proxy.waiting.wait(none, again, rotation, self.facts.arrived, pick).await?
+                let waiting = &self.proxy.waiting;
+                let wait = waiting.wait(none, again, rotation, self.facts.arrived, pick);
+                Box::pin(wait).await?
             }
         };
         let begin = Begin {
@@ -230,7 +232,8 @@ impl<'a> Journey<'a> {
                         Verdict::of(Outcome::Ok),
                     ));
                 }
-                self.refused(attempt, sent).await
+                // In a box, as are other rare ways: every request's future would have room for it.
+                Box::pin(self.refused(attempt, sent)).await
             }
         }
     }

@@ -93,13 +93,13 @@ where
             if broken.is_none() {
                 match self.poll_send(cx) {
                     Poll::Ready(Err(Broken::Body)) => return Poll::Ready(Err(Failed::Body)),
-                    Poll::Ready(Err(Broken::Io(error))) => match self.sending.take() {
-                        Some(Sending { begun: false, .. }) => {
+                    Poll::Ready(Err(Broken::Io(error))) => {
+                        if self.sending.take().is_some_and(|sending| !sending.begun) {
                             return Poll::Ready(Err(Failed::Unsent(error)));
                         }
                         // An upstream may answer and close before it has read everything.
-                        _ => (broken, self.keeps) = (Some(error), false),
-                    },
+                        (broken, self.keeps) = (Some(error), false);
+                    }
                     Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
             }
@@ -194,13 +194,11 @@ where
                 // Nearly always a head comes by itself and whole: then it is read where it is.
                 let (found, length) = final_head(bytes)?;
                 let rest = &bytes[length..];
-                match found {
-                    Some(parts) => Ok(Some((parts, Bytes::copy_from_slice(rest)))),
-                    None => {
-                        carry.extend_from_slice(rest);
-                        Ok(None)
-                    }
+                if let Some(parts) = found {
+                    return Ok(Some((parts, Bytes::copy_from_slice(rest))));
                 }
+                carry.extend_from_slice(rest);
+                Ok(None)
             });
             let mut found = ready!(read)??;
             if before > 0 && head::may_end(&carry[before.saturating_sub(3)..]) {

@@ -101,7 +101,8 @@ fn fields(
     head: &Bytes,
 ) -> Result<(HeaderMap, Extensions), Error> {
     let malformed = |_| Error::Malformed("a header line that breaks the rules");
-    let mut headers = HeaderMap::with_capacity(lines.len());
+    // With room for what is added on the way.
+    let mut headers = HeaderMap::with_capacity(lines.len() + 5);
     let mut names = Vec::with_capacity(lines.len());
     let mut plain = true;
     for line in lines {
@@ -185,6 +186,9 @@ pub(super) fn write_answer(parts: &response::Parts, framed: Framed, last: bool, 
 }
 
 fn write_lines(headers: &HeaderMap, extensions: &Extensions, out: &mut Vec<u8>) {
+    let size = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    // And for what stands around them: a status line or target, a framing, a date.
+    out.reserve(size.sum::<usize>() + 128);
     let spelling = extensions.get::<Spelling>();
     let (mut last, mut nth) = (None, 0);
     for (name, value) in headers {
@@ -221,7 +225,9 @@ pub(super) fn write_chunk_size(mut size: usize, out: &mut Vec<u8>) {
 }
 
 fn put(out: &mut Vec<u8>, pieces: &[&[u8]]) {
-    pieces.iter().for_each(|piece| out.extend_from_slice(piece));
+    for piece in pieces {
+        out.extend_from_slice(piece);
+    }
 }
 
 #[cfg(test)]

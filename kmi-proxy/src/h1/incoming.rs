@@ -7,13 +7,15 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, Request, header, request::Parts};
 use hyper::body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::{io::ReadBuf, net::tcp::OwnedReadHalf};
 
 use super::{Error, MAX_HEAD, framing, head, payload::Payload, scratch};
 
+/// For a client that waits for it before it sends its body.
+const GO_ON: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// What is read of a body that nobody wants, so that the connection can go on.
 const MAX_DRAINED: usize = 64 << 10;
 
@@ -42,6 +44,38 @@ enum Source {
     Coming(Arc<Mutex<Reader>>),
 }
 
+/// A head that was read.
+struct Begun {
+    parts: Parts,
+    /// What of its body was not read with it.
+    body: Payload,
+    /// The body, if that was all of it.
+    whole: Option<Bytes>,
+    /// The bytes that were read.
+    taken: usize,
+}
+
+impl Begun {
+    /// A request at the front of `bytes`, if its head is whole.
+    fn read(bytes: &[u8]) -> Result<Option<Self>, Error> {
+        let Some((mut parts, taken)) = head::request(bytes)? else { return Ok(None) };
+        let body = framing::of_request(&mut parts.headers)?;
+        let rest = &bytes[taken..];
+        let whole = match body {
+            Payload::Length(length) => usize::try_from(length).ok().and_then(|n| rest.get(..n)),
+            Payload::Chunks(_) | Payload::UntilClose => None,
+        };
+        Ok(Some(match whole {
+            Some(whole) => {
+                let taken = taken + whole.len();
+                let whole = Some(Bytes::copy_from_slice(whole));
+                Self { parts, body: Payload::NONE, whole, taken }
+            }
+            None => Self { parts, body, whole: None, taken },
+        }))
+    }
+}
+
 impl Reader {
     pub(super) fn new(socket: OwnedReadHalf) -> Arc<Mutex<Self>> {
         let (carry, body) = (Vec::new(), Payload::NONE);
@@ -56,7 +90,7 @@ impl Reader {
         let mut reader = this.lock();
         loop {
             match reader.search() {
-                Ok(Some(parts)) => return Poll::Ready(Some(reader.begin(this, parts))),
+                Ok(Some(begun)) => return Poll::Ready(Some(Ok(reader.begin(this, begun)))),
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
@@ -64,14 +98,14 @@ impl Reader {
             // Nearly always a request comes by itself and whole: then it is read where it is.
             let alone = carry.is_empty();
             let read = ready!(scratch::poll_read(socket, cx, |bytes| {
-                let found = if alone { head::request(bytes) } else { Ok(None) };
-                let taken = if let Ok(Some((_, length))) = &found { *length } else { 0 };
+                let begun = if alone { Begun::read(bytes) } else { Ok(None) };
+                let taken = if let Ok(Some(begun)) = &begun { begun.taken } else { 0 };
                 carry.extend_from_slice(&bytes[taken..]);
-                (!bytes.is_empty()).then_some(found)
+                (!bytes.is_empty()).then_some(begun)
             }));
-            let Ok(Some(found)) = read else { return Poll::Ready(None) };
-            match found {
-                Ok(Some((parts, _))) => return Poll::Ready(Some(reader.begin(this, parts))),
+            let Ok(Some(begun)) = read else { return Poll::Ready(None) };
+            match begun {
+                Ok(Some(begun)) => return Poll::Ready(Some(Ok(reader.begin(this, begun)))),
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
@@ -83,7 +117,7 @@ impl Reader {
 
     /// A whole head at the front of what was carried. One that comes byte by byte is not parsed
     /// byte by byte.
-    fn search(&mut self) -> Result<Option<http::request::Parts>, Error> {
+    fn search(&mut self) -> Result<Option<Begun>, Error> {
         let Self { carry, searched, .. } = self;
         if *searched == 0 {
             // Line breaks before a request are none of it.
@@ -91,11 +125,13 @@ impl Reader {
             carry.drain(..breaks);
         }
         let new = &carry[searched.saturating_sub(3)..];
-        if carry.len() > *searched && (*searched == 0 || head::may_end(new)) {
-            if let Some((parts, length)) = head::request(carry)? {
-                carry.drain(..length);
-                return Ok(Some(parts));
-            }
+        let worth_it = *searched == 0 || head::may_end(new);
+        if carry.len() > *searched
+            && worth_it
+            && let Some(begun) = Begun::read(carry)?
+        {
+            carry.drain(..begun.taken);
+            return Ok(Some(begun));
         }
         if carry.len() >= MAX_HEAD {
             return Err(Error::TooLarge);
@@ -109,40 +145,20 @@ impl Reader {
         self.carry.iter().any(|byte| !b"\r\n".contains(byte))
     }
 
-    /// A head was read: what follows is its body.
-    fn begin(
-        &mut self,
-        this: &Arc<Mutex<Self>>,
-        mut parts: http::request::Parts,
-    ) -> Result<Request<Incoming>, Error> {
+    fn begin(&mut self, this: &Arc<Mutex<Self>>, begun: Begun) -> Request<Incoming> {
+        let Begun { parts, body, whole, .. } = begun;
         self.searched = 0;
-        self.body = framing::of_request(&mut parts.headers)?;
-        self.expects = !self.body.is_over() && expects_continue(&parts.headers);
-        let whole = match self.body {
-            Payload::Length(length) => {
-                usize::try_from(length).ok().filter(|length| *length <= self.carry.len())
-            }
-            _ => None,
-        };
-        let source = match whole {
-            Some(length) => {
-                self.body = Payload::NONE;
-                let body = Bytes::copy_from_slice(&self.carry[..length]);
-                self.carry.drain(..length);
-                self.carry.shrink_to(0);
-                Source::Whole(body)
-            }
-            None => Source::Coming(Arc::clone(this)),
-        };
-        Ok(Request::from_parts(parts, Incoming(source)))
+        self.expects = !body.is_over() && expects_continue(&parts.headers);
+        self.body = body;
+        let source = whole.map_or_else(|| Source::Coming(Arc::clone(this)), Source::Whole);
+        Request::from_parts(parts, Incoming(source))
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         if self.expects {
             self.expects = false;
-            const WORD: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
             // Nothing else is under way to this client, so there is room for it.
-            if !matches!(self.socket.as_ref().try_write(WORD), Ok(n) if n == WORD.len()) {
+            if !matches!(self.socket.as_ref().try_write(GO_ON), Ok(n) if n == GO_ON.len()) {
                 return Poll::Ready(Some(Err(Error::Cut)));
             }
         }

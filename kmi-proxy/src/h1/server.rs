@@ -162,7 +162,7 @@ impl Client {
     }
 
     /// What a future gives, unless the client goes away before.
-    async fn unless_gone<F: Future>(&mut self, mut future: Pin<Box<F>>) -> Option<F::Output> {
+    async fn unless_gone<F: Future>(&self, mut future: Pin<Box<F>>) -> Option<F::Output> {
         poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending => self.reader.lock().poll_gone(cx).map(|()| None),
@@ -224,11 +224,7 @@ impl Client {
     }
 
     /// What comes next of a body, `Later` only where there is something else to write.
-    async fn frame<B: Body<Data = Bytes>>(
-        &mut self,
-        mut body: Pin<&mut B>,
-        has_more: bool,
-    ) -> Next {
+    async fn frame<B: Body<Data = Bytes>>(&self, mut body: Pin<&mut B>, has_more: bool) -> Next {
         poll_fn(|cx| match body.as_mut().poll_frame(cx) {
             // Trailers are dropped.
             Poll::Ready(Some(Ok(frame))) => {

@@ -167,7 +167,7 @@ impl Origin {
             }
         }
         let start = Instant::now();
-        let connected = self.connector.connect().await;
+        let connected = Box::pin(self.connector.connect()).await;
         let connection =
             connected.map_err(|error: ConnectError| SendError::Connect(error.to_string()))?;
         Ok((connection, start.elapsed(), false))
