@@ -6,6 +6,8 @@ pub mod demo;
 pub mod engine;
 mod feed;
 mod forward;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gate;
 mod h1;
 pub mod home;

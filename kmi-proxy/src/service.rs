@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Either;
+use hyper::body::Body as _;
 
 use crate::{
     forward::{self, Destination, ReplyBody},
@@ -27,8 +28,13 @@ pub(crate) async fn serve(
 ) -> Response<Body> {
     let arrived = Instant::now();
     let own = |response: Response<_>| response.map(|body| Either::Left(Either::Left(body)));
+    let unread = !request.body().is_end_stream();
+    let refuse = |refusal: Refusal| {
+        // A connection with a body that nobody reads is closed; that must not come as a surprise.
+        own(if unread { refusal.closing() } else { refusal }.response())
+    };
     if let Err(refusal) = gate::check(&request, &names) {
-        return own(refusal.response());
+        return refuse(refusal);
     }
     if request.method() == Method::OPTIONS {
         return own(reply::options());
@@ -47,11 +53,11 @@ pub(crate) async fn serve(
             let answer = page::answer(&proxy, request.method(), request.headers(), rest);
             Box::pin(answer).await.map(Either::Right)
         }
-        Route::Nowhere => own(Refusal::not_found(base).response()),
+        Route::Nowhere => refuse(Refusal::not_found(base)),
         Route::Upstream { token, .. }
             if !token && !gate::has_token(request.headers(), &proxy.token) =>
         {
-            own(Refusal::token_required().response())
+            refuse(Refusal::token_required())
         }
         Route::Upstream { name, surface, rest, .. } => match live.pool(name) {
             Some(pool) => {
@@ -65,7 +71,7 @@ pub(crate) async fn serve(
                 let to = Destination { pool, surface, rest };
                 forward::forward(&proxy, &live, to, request, arrived).await.map(Either::Left)
             }
-            None => own(Refusal::not_found(base).response()),
+            None => refuse(Refusal::not_found(base)),
         },
     }
 }

@@ -17,7 +17,6 @@ use parking_lot::Mutex;
 use tokio::{
     io::AsyncWrite,
     net::{TcpStream, tcp::OwnedWriteHalf},
-    sync::watch,
 };
 
 use super::{
@@ -46,12 +45,12 @@ pub(crate) struct Limits {
     pub(crate) stall: Duration,
 }
 
-/// Serves a connection until its end; when `stop` is sent or dropped, until the request that is
-/// under way has its answer.
+/// Serves a connection until its end; once `stopped` has ended, until the request that is under way
+/// has its answer.
 pub(crate) async fn serve<S, F, B>(
     socket: TcpStream,
     limits: Limits,
-    mut stop: watch::Receiver<()>,
+    stopped: impl Future<Output = ()>,
     service: S,
 ) where
     S: Fn(Request<Incoming>) -> F,
@@ -61,7 +60,7 @@ pub(crate) async fn serve<S, F, B>(
     let (reading, writer) = socket.into_split();
     let mut client =
         Client { reader: Reader::new(reading), writer, limits, watchdog: Watchdog::default() };
-    let (mut stopped, mut stopping) = (pin!(stop.changed()), false);
+    let (mut stopped, mut stopping) = (pin!(stopped), false);
     let mut is_stopping = |cx: &mut Context<'_>| {
         stopping = stopping || stopped.as_mut().poll(cx).is_ready();
         stopping
