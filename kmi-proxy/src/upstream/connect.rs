@@ -50,7 +50,7 @@ impl Connector {
 
     async fn establish(&self) -> Result<Connection, BoxError> {
         let stream = self.https.clone().call(self.root.clone()).await?;
-        Ok(Connection::new(TokioIo::new(stream)))
+        Ok(Connection::new(Box::new(TokioIo::new(stream))))
     }
 }
 

@@ -6,8 +6,8 @@ use tokio::net::TcpStream;
 
 use crate::{body::Outgoing, h1};
 
-/// TCP, or TLS over it.
-pub(super) type Stream = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
+/// TCP, or TLS over it; in a box, as it is large and changes hands several times a request.
+pub(super) type Stream = Box<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>;
 
 /// A connection to an upstream.
 pub(super) type Connection = h1::Connection<Stream, Outgoing>;
