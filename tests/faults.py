@@ -9,7 +9,7 @@ proxies on one home, jumping clocks, no file descriptors left. docs/reliability.
 what must come of each. SIGKILL has a test of its own (kmi-cli/tests/cli/crash.rs).
 
 Needs Python >= 3.11, and Linux. What needs root (a small disk), strace or faketime is skipped
-loudly without it, and fails instead with KMI_FAULTS=all. $KMI names the kmi binary.
+loudly without it, and fails instead with KMI_CHECKS=all. $KMI names the kmi binary.
 """
 
 import http.client
@@ -17,28 +17,14 @@ import json
 import os
 import random
 import resource
-import shutil
 import sqlite3
 import subprocess
-import sys
-import tempfile
-import threading
 import time
 from pathlib import Path
 
-from running import PATIENCE, Kmi, Upstream, eventually
+from running import PATIENCE, Kmi, Skipped, Upstream, eventually, need, run_checks, started
 
-MIB = 1 << 20
 SLOTS = 3
-
-
-class Skipped(Exception):
-    """Something that this check needs is not here."""
-
-
-def need(program):
-    if not shutil.which(program):
-        raise Skipped(f"no {program}")
 
 
 class Disk:
@@ -195,6 +181,7 @@ class Faults:
         need("strace")
         around = ["strace", "-f", "-p", str(kmi.pid), "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={calls}:{fault}"]
         self.strace = subprocess.Popen(around, stderr=subprocess.PIPE, text=True)
+        started.append(self.strace)
         attached = self.strace.stderr.readline()
         assert "attached" in attached, attached
 
@@ -339,6 +326,7 @@ def two_proxies_on_one_home(scratch):
     starts = [
         subprocess.Popen(kmi.command("serve"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(6)
     ]
+    started.extend(starts)
     eventually("five have left", lambda: sum(start.poll() is not None for start in starts) == 5)
     (first,) = [start for start in starts if start.poll() is None]
     for start in starts:
@@ -422,23 +410,5 @@ CHECKS = [
     jumping_clock,
 ]
 
-
-def main(only):
-    skipped = []
-    for check in CHECKS:
-        if only and check.__name__ not in only:
-            continue
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="kmi-faults-") as scratch:
-            try:
-                check(Path(scratch))
-            except Skipped as why:
-                skipped.append(f"{check.__name__} ({why})")
-                print(f"!!! SKIPPED: {skipped[-1]}", flush=True)
-                continue
-        print(f"ok  {check.__name__} ({time.monotonic() - began:.1f} s)", flush=True)
-    assert not skipped or os.environ.get("KMI_FAULTS") != "all", f"skipped: {skipped}"
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_checks(CHECKS)
