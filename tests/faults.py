@@ -374,8 +374,22 @@ def jumping_clock(scratch):
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "DONT_FAKE_MONOTONIC": "1",
     }
-    kmi = Kmi(scratch / "home", Upstream().url)
+    limited = []
+
+    def answer(handler, body):
+        if handler.headers["Authorization"].endswith("0001") and not limited and not handler.path.endswith("/usages"):
+            limited.append(True)
+            return handler.reply(429, {"error": {"message": "slow down", "type": "rate_limit_reached_error"}}, Retry_After="2")
+        return Upstream.good(handler, body)
+
+    kmi = Kmi(scratch / "home", Upstream(answer).url)
     assert kmi.start(env=env)
+    # A block that ends in two seconds does not last two hours longer.
+    assert set(kmi.chat(3)) == {200}
+    assert kmi.status()["keys"][0]["state"] == "blocked"
+    clock.write_text("-2h")
+    eventually("the key serves again", lambda: kmi.chat() and kmi.status()["keys"][0]["state"] == "healthy", patience=5)
+    before = kmi.verify()["turns"]
     for jump in ["+0", "-2h", "+40d", "-1d", "+0"]:
         clock.write_text(jump)
         assert set(kmi.chat(20)) == {200}, jump
@@ -385,7 +399,9 @@ def jumping_clock(scratch):
     assert kmi.start(env=env)
     assert set(kmi.chat(20)) == {200}
     kmi.stop()
-    proven(kmi, 120)
+    report = kmi.verify()
+    assert report["turns"] == before + 120 and report["violations"] == 0 and report["open"] == 0, report
+    assert report["chain"]["ok"] and report["gaps"] == [], report
     # The stored order holds for a search by time, whatever the clock said.
     database = sqlite3.connect(kmi.home / "state" / "ledger.db")
     stored = [row[0] for row in database.execute("SELECT ts FROM lines ORDER BY seq")]
