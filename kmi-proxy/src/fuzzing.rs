@@ -130,6 +130,16 @@ pub fn error_body(data: &[u8]) {
     drop((Quota::of_usages(body, now), Quota::of_balance(body, now)));
 }
 
+/// Bytes from the wire, an answer or a request: whatever is taken for one is written as one.
+pub fn wire(data: &[u8]) {
+    let Some((choice, bytes)) = data.split_first() else { return };
+    if choice % 2 == 0 {
+        crate::h1::fuzzing::request(bytes, usize::from(choice / 2) % 17 + 1);
+    } else {
+        crate::h1::fuzzing::answer(bytes);
+    }
+}
+
 /// A trace that somebody gives us: verifying it ends, and its numbers fit together. Both readers
 /// of a line agree.
 pub fn trace(data: &[u8]) {
@@ -156,12 +166,13 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 5] = [
+    const TARGETS: [(&str, Target); 6] = [
         ("error_body", error_body),
         ("headers", headers),
         ("key_file", key_file),
         ("trace", trace),
         ("usage", usage),
+        ("wire", wire),
     ];
     /// Of each file of a corpus; `KMI_MUTATIONS` asks for more.
     const MUTATIONS: u64 = 100;
