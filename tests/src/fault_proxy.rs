@@ -146,7 +146,7 @@ async fn back(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, fault: Fault, sta
         Some(Trouble::Stall) => std::future::pending().await,
         Some(Trouble::HalfClose) => {
             let _ = to.shutdown().await;
-            std::future::pending().await;
+            std::future::pending::<()>().await;
         }
         Some(Trouble::Cut) | None => {}
     }
