@@ -70,16 +70,16 @@ pub(crate) async fn serve<S, F, B>(
             Ok(request) => {
                 let method = request.method().clone();
                 let closes = framing::closes(request.version(), request.headers());
-                // In a box, so that a stream that is under way does not hold the room that the
-                // way to its head took.
-                let Some(response) = client.unless_gone(Box::pin(service(request))).await else {
-                    return;
-                };
+                // In boxes, so that a stream that is under way does not hold the room that the way
+                // to its head took, and its body is not moved from place to place.
+                let serving = async { service(request).await.map(Box::pin) };
+                let Some(response) = client.unless_gone(Box::pin(serving)).await else { return };
                 let closes = closes || poll_fn(|cx| Poll::Ready(is_stopping(cx))).await;
                 client.answer(&method, response, closes).await
             }
             Err(error) => {
-                let answered = client.answer(&Method::GET, refusal(&error).response(), true).await;
+                let response = refusal(&error).response().map(Box::pin);
+                let answered = client.answer(&Method::GET, response, true).await;
                 answered.map(|_| Ending::Unread)
             }
         };
@@ -173,11 +173,10 @@ impl Client {
     async fn answer<B: Body<Data = Bytes>>(
         &mut self,
         method: &Method,
-        response: Response<B>,
+        response: Response<Pin<Box<B>>>,
         closes: bool,
     ) -> Result<Ending, ()> {
-        let (mut parts, body) = response.into_parts();
-        let mut body = pin!(body);
+        let (mut parts, mut body) = response.into_parts();
         let closes = closes || framing::closes(Version::HTTP_11, &parts.headers);
         let ending = match poll_fn(|cx| Poll::Ready(self.is_at_end(cx))).await {
             false => Ending::Unread,
