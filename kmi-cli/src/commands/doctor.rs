@@ -12,7 +12,7 @@ mod settings;
 mod state;
 mod tracked;
 
-use std::process::ExitCode;
+use std::{fmt::Write as _, process::ExitCode};
 
 use jiff::Timestamp;
 use kmi_core::key::HomeSecret;
@@ -110,17 +110,15 @@ fn print(context: &Context<'_>, found: &Findings) -> anyhow::Result<()> {
         };
         // Padded first: colours have no width.
         let word = paint.text(tone, &format!("{:7}", level.as_str()));
-        text.push_str(&format!("{word}  {check:7}  {message}\n"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{word}  {check:7}  {message}");
         if let Some(hint) = hint {
-            text.push_str(&format!("         {} {hint}\n", paint.text(Tone::Dim, "hint:")));
+            let _ = writeln!(text, "         {} {hint}", paint.text(Tone::Dim, "hint:"));
         }
     }
     let good = found.count(Level::Ok);
-    text.push_str(&format!(
-        "\n{}, {}, {good} good\n",
-        counted(problems, "problem"),
-        counted(warnings, "warning")
-    ));
+    let (problems, warnings) = (counted(problems, "problem"), counted(warnings, "warning"));
+    let _ = writeln!(text, "\n{problems}, {warnings}, {good} good");
     context.output.raw(&text)?;
     Ok(())
 }

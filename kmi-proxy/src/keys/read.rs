@@ -128,13 +128,13 @@ fn check(file: &File, path: &Path, may: Exposure) -> Result<Version, Fault> {
 }
 
 pub(super) fn private(mode: u32, path: &Path) -> Result<(), Fault> {
-    if mode & 0o077 == 0 {
-        return Ok(());
+    if mode & 0o077 != 0 {
+        return Err(Fault::refused(
+            format!("others may read or change the file (mode {mode:04o})"),
+            format!("chmod 600 {}", word(path)),
+        ));
     }
-    Err(Fault::refused(
-        format!("others may read or change the file (mode {mode:04o})"),
-        format!("chmod 600 {}", word(path)),
-    ))
+    Ok(())
 }
 
 /// How long a file must still be left alone; a time in the future says nothing and counts as old.

@@ -51,14 +51,12 @@ fn files(path: &Path) -> (Vec<(PathBuf, Format)>, Vec<Problem>) {
     if path.is_dir() {
         return dir::list(path);
     }
-    match Format::of(path) {
-        Some(format) => (vec![(path.to_owned(), format)], Vec::new()),
-        None => {
-            let hint = "key files end in .env, .toml, .json or .key";
-            let fault = Fault::refused("this is no file that keys are known to stand in", hint);
-            (Vec::new(), vec![fault.in_file(&shown(path))])
-        }
+    if let Some(format) = Format::of(path) {
+        return (vec![(path.to_owned(), format)], Vec::new());
     }
+    let hint = "key files end in .env, .toml, .json or .key";
+    let fault = Fault::refused("this is no file that keys are known to stand in", hint);
+    (Vec::new(), vec![fault.in_file(&shown(path))])
 }
 
 fn exposed(path: &Path) -> Option<Problem> {

@@ -79,7 +79,8 @@ fn one(path: &Path, kind: Kind, metadata: &Metadata, fix: bool, found: &mut Find
         let hint = format!("take it back as its owner: chown {} {}", user(), shell::word(path));
         return found.problem(CHECK, format!("{shown} belongs to another user"), hint);
     }
-    if mode & 0o077 == 0 {
+    let for_others = mode & 0o077;
+    if for_others == 0 {
         return;
     }
     if fix {

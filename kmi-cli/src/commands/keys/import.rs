@@ -185,7 +185,7 @@ fn description(key: &Key, sources: &Sources) -> NewKey {
         weight: (key.weight != 1).then_some(key.weight),
         tags: key.tags.clone(),
         disabled: key.disabled,
-        limits: key.limits.clone(),
+        limits: key.limits,
     }
 }
 
