@@ -12,6 +12,8 @@
 
 mod client;
 mod framing;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod head;
 mod incoming;
 mod out;
