@@ -9,6 +9,7 @@ mod desk;
 mod live;
 mod output;
 mod report;
+mod simulate;
 
 use std::process::ExitCode;
 

@@ -14,6 +14,7 @@ mod proxy;
 mod rotate;
 mod run;
 mod serve;
+mod simulate;
 mod status;
 mod trace;
 mod usage;
