@@ -21,7 +21,9 @@ pub(crate) use self::{
     keys::KeysCommand,
     moment::Moment,
     simulate::SimulateArgs,
-    trace::{ExportArgs, ExportFormat, Filter, ShowArgs, TraceArgs, TraceCommand, VerifyArgs},
+    trace::{
+        ExportArgs, ExportFormat, Filter, HeadArgs, ShowArgs, TraceArgs, TraceCommand, VerifyArgs,
+    },
     usage::{Grouping, UsageArgs},
     usage_error::UsageError,
 };

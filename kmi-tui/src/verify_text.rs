@@ -216,6 +216,14 @@ fn chain(report: &Report, width: u16) -> Option<String> {
             "",
         ));
     }
+    if chain.checkpoints > 0 {
+        let signed = match &chain.signer {
+            None => "signatures not checked (`--public-key FILE`)",
+            Some(_) if chain.ok => "signed by the given key",
+            Some(_) => "not all of them good",
+        };
+        lines.push(format!("{} in it, {signed}", counted(chain.checkpoints, "checkpoint")));
+    }
     lines.push(match report.head.as_ref() {
         Some(head) if head.found => wrap(
             &format!(

@@ -140,14 +140,12 @@ fn read(path: &Path) -> anyhow::Result<Scenario> {
         let hint = "docs/scenarios of kmi's repository has examples";
         Failure::new(format!("cannot read {shown}: {error}"), hint)
     })?;
-    Scenario::parse(&text).map_err(|error| usage(&format!("{shown}: {error}")).into())
+    Scenario::parse(&text).map_err(|error| usage(&format!("{shown}, {error}")).into())
 }
 
 fn usage(what: &str) -> Failure {
-    // The parser's message shows the line below the words.
-    let what = what.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>();
     let hint = "`kmi simulate --help` and docs/scenarios say what can be described";
-    Failure::new(what.join(" "), hint).code(USAGE)
+    Failure::new(what, hint).code(USAGE)
 }
 
 fn failure(error: &SimulationError) -> Failure {

@@ -201,7 +201,10 @@ impl Scenario {
     /// # Errors
     /// The text of what is wrong with it, with its line.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let scenario: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        let scenario: Self = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            format!("line {}: {}", before.matches('\n').count() + 1, error.message())
+        })?;
         scenario.check()?;
         Ok(scenario)
     }

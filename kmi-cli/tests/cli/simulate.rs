@@ -66,7 +66,21 @@ fn several_are_compared() {
 fn what_is_wrong_is_said_in_words() {
     let user = User::new();
     user.file("work/s.toml", "[load]\nclents = 3\n");
-    insta::assert_snapshot!(user.run("simulate --scenario s.toml").told(), @"");
-    insta::assert_snapshot!(user.run("simulate --fail 9@1..2").told(), @"");
-    insta::assert_snapshot!(user.run("simulate --fail 9").told(), @"");
+    insta::assert_snapshot!(user.run("simulate --scenario s.toml").told(), @"
+    2
+    --- out
+    --- err
+    error: s.toml, line 2: unknown field `clents`, expected one of `clients`, `think`, `rate`, `session`, `prompt_tokens`, `prompt_growth`, `completion_tokens`, `cache`
+    hint: `kmi simulate --help` and docs/scenarios say what can be described
+    ");
+    insta::assert_snapshot!(user.run("simulate --fail 9@1..2").told(), @"
+    2
+    --- out
+    --- err
+    error: no key is called `9`; there are `k1`, `k2`, `k3`, `k4`, `k5`
+    hint: `kmi simulate --help` and docs/scenarios say what can be described
+    ");
+    let run = user.run("simulate --fail 9");
+    assert_eq!(run.code, 2);
+    assert!(run.err.contains("is not KEY@FROM..TO") && run.err.contains("\nhint: "), "{}", run.err);
 }

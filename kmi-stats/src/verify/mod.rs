@@ -39,6 +39,7 @@ use self::{
     upstream::Upstream,
 };
 use crate::{
+    checkpoint::PublicKey,
     conformity::Violation,
     report::{Finding, MAX_FINDINGS, Numbers, Report, Window},
 };
@@ -56,17 +57,19 @@ pub const MAX_LINE: usize = 32 * 1024 * 1024;
 const MAX_UPSTREAMS: usize = 1_024;
 
 /// What is asked of a verification.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// How many of the last turns the window holds.
     pub window: usize,
     /// A head hash that was noted earlier and must be in the chain.
     pub head: Option<ChainHash>,
+    /// Whose signatures the trace's checkpoints must bear; `None`: they are not checked.
+    pub signer: Option<PublicKey>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { window: DEFAULT_WINDOW, head: None }
+        Self { window: DEFAULT_WINDOW, head: None, signer: None }
     }
 }
 
@@ -116,7 +119,7 @@ impl Verifier {
     pub fn new(options: Options) -> Self {
         Self {
             window: options.window.clamp(1, MAX_WINDOW),
-            chain: Chain::new(options.head),
+            chain: Chain::new(options.head, options.signer),
             upstreams: BTreeMap::new(),
             loose_violations: 0,
             found: Findings::default(),
@@ -164,8 +167,10 @@ impl Verifier {
             is_epoch: matches!(record, Some(Record::Epoch(_))),
             ts: record.as_ref().map(Record::ts),
         });
-        if let Some(record) = record {
-            self.record(place.seq, record);
+        match record {
+            Some(Record::Checkpoint(checkpoint)) => self.chain.checkpoint(&place, &checkpoint),
+            Some(record) => self.record(place.seq, record),
+            None => {}
         }
         Ok(())
     }
@@ -200,7 +205,7 @@ impl Verifier {
                 let take = |it: &mut Upstream, found: &mut _| it.gap(seq, &gap, beginning, found);
                 self.upstream(seq, &gap.upstream, take);
             }
-            Record::Attempt(_) | Record::Health(_) | Record::Mode(_) => {}
+            Record::Attempt(_) | Record::Checkpoint(_) | Record::Health(_) | Record::Mode(_) => {}
         }
     }
 
