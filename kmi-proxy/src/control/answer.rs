@@ -35,9 +35,11 @@ impl Rotor {
                 let switched = self.set_disabled(&key, !on, now);
                 named(switched.ok_or(RotateError::Unknown(key)))
             }
-            Request::Feed { .. } | Request::Follow { .. } | Request::Reload | Request::Stop => {
-                failed("no proxy runs on this home", "start one with `kmi serve`")
-            }
+            Request::Feed { .. }
+            | Request::Follow { .. }
+            | Request::HandOver
+            | Request::Reload
+            | Request::Stop => failed("no proxy runs on this home", "start one with `kmi serve`"),
         }
     }
 
@@ -52,6 +54,7 @@ impl Rotor {
             problems: self.told_problems(),
             trace_failure: self.proxy().sink.failure(),
             siblings: self.siblings(),
+            since: self.opened_at(),
         }
     }
 }

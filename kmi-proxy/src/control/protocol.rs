@@ -28,6 +28,9 @@ pub enum Request {
         #[serde(default)]
         back: u64,
     },
+    /// Lets requests end and has the program file that is there now take this program's place, on
+    /// the same listener.
+    HandOver,
     /// The turns under way; everything that ended before is on the disk when the answer comes.
     InFlight,
     /// Lines of the past, for scrolling back.
@@ -147,6 +150,8 @@ pub struct Status {
     pub trace_failure: Option<String>,
     /// Keys that turned out to be of one account, by label: rotation among them gains nothing.
     pub siblings: Vec<Vec<String>>,
+    /// When the home was opened: tells a program from the one that took its place.
+    pub since: jiff::Timestamp,
 }
 
 /// What is wrong with a key file.
