@@ -20,6 +20,7 @@ use kmi_health::{
 };
 
 use crate::{
+    h1,
     reply::Refusal,
     upstream::{self, SendError},
 };
@@ -94,7 +95,7 @@ pub(crate) fn answer<B>(
     classify(&Answer { kind, status: response.status().as_u16(), retry, body }, now)
 }
 
-async fn beginning(body: &mut upstream::Answer) -> Result<(Bytes, bool), hyper::Error> {
+async fn beginning(body: &mut upstream::Answer) -> Result<(Bytes, bool), h1::Error> {
     let mut all = BytesMut::new();
     while !body.is_end_stream() {
         let Some(frame) = body.frame().await else { break };
@@ -126,7 +127,7 @@ pub(crate) fn failure(error: &SendError) -> (Verdict, Refusal) {
     verdict(outcome, status, code, &error.to_string())
 }
 
-fn cut(error: &hyper::Error) -> (Verdict, Refusal) {
+fn cut(error: &h1::Error) -> (Verdict, Refusal) {
     let text = format!("the upstream's answer broke off: {error}");
     verdict(Outcome::UpstreamCut, StatusCode::BAD_GATEWAY, "upstream_cut", &text)
 }

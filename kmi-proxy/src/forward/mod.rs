@@ -20,7 +20,7 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use http::{Request, Response, header, request::Parts};
 use http_body_util::{Either, Full};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use jiff::Timestamp;
 use kmi_core::outcome::Outcome;
 use kmi_health::{
@@ -38,6 +38,7 @@ use self::{
 pub(crate) use self::{intake::ReplayBudget, relay::Observer, wait::WaitingRoom};
 use crate::{
     body::{Idle, Relay},
+    h1::Incoming,
     peek::{Peek, peek},
     pool::{Affinity, NoKey, Pool, Retry, Tried},
     proxy::{Live, Proxy},
@@ -190,7 +191,9 @@ impl<'a> Journey<'a> {
             Err(none) => {
                 let rotation = &self.live.settings.rotation;
                 let again = !self.tried.is_empty();
-                self.proxy.waiting.wait(none, again, rotation, self.facts.arrived, pick).await?
+                let waiting = &self.proxy.waiting;
+                let wait = waiting.wait(none, again, rotation, self.facts.arrived, pick);
+                Box::pin(wait).await?
             }
         };
         let begin = Begin {
@@ -236,7 +239,8 @@ impl<'a> Journey<'a> {
                         Verdict::of(Outcome::Ok),
                     ));
                 }
-                self.refused(attempt, sent).await
+                // In a box, as are other rare ways: every request's future would have room for it.
+                Box::pin(self.refused(attempt, sent)).await
             }
         }
     }
@@ -267,7 +271,7 @@ impl<'a> Journey<'a> {
         attempt.first_byte();
         attempt.seen.bytes = bytes;
         let (mut parts, rest) = sent.response.into_parts();
-        relay::rebuild(&mut parts, &attempt, self.template.method());
+        relay::rebuild(&mut parts, &attempt);
         attempt.end(&verdict);
         let body = if answers_here {
             Either::Left(Full::new(head))
@@ -339,7 +343,7 @@ impl<'a> Journey<'a> {
         let upload = UploadScan::of(self.pool, &attempt, &parts);
         let observer = Observer::new(attempt, verdict, scan, upload);
         let body = Idle::new(body, self.upstream.settings().idle_timeout);
-        relay::relay(parts, head, body, observer, self.template.method())
+        relay::relay(parts, head, body, observer)
     }
 
     fn answer_exhausted(&self, exhausted: Exhausted) -> Response<ReplyBody> {
