@@ -13,6 +13,7 @@ mod rotate;
 mod run;
 mod serve;
 mod service;
+mod simulate;
 mod status;
 mod top;
 mod trace;
@@ -106,6 +107,7 @@ pub(crate) fn run(cli: Cli, env: &Environment, output: Output) -> anyhow::Result
         Some(Command::Run(args)) => run::run(&context, &args),
         Some(Command::Serve(args)) => serve::serve(&context, &args),
         Some(Command::Service { command }) => service::run(&context, &command),
+        Some(Command::Simulate(args)) => simulate::run(&context, &args),
         Some(Command::Status(args)) => status::run(&context, &args),
         Some(Command::Stop) => serve::stop(&context),
         Some(Command::Top) => top::run(&context),

@@ -11,6 +11,7 @@ mod live;
 mod output;
 mod report;
 mod shell;
+mod simulate;
 
 use std::process::ExitCode;
 

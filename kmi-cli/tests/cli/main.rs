@@ -18,6 +18,7 @@ mod proxy;
 mod rotate;
 mod run;
 mod serve;
+mod simulate;
 mod status;
 mod trace;
 mod usage;
