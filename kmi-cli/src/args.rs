@@ -198,7 +198,7 @@ Examples:
     /// Sum up requests, tokens, and what the rotation cost in lost cache
     #[command(after_help = usage::HELP)]
     Usage(UsageArgs),
-    /// Rotate made-up keys under a made-up load: the schedule, and its proof
+    /// Rotate made-up keys under a made-up load, and prove it
     #[command(after_help = simulate::HELP)]
     Simulate(SimulateArgs),
     /// Show and check the configuration

@@ -28,6 +28,7 @@ fn help_is_data() {
       trace        Follow the trace: which key served what, and how it ended
       verify       Check the trace: unbroken, complete, and fair
       usage        Sum up requests, tokens, and what the rotation cost in lost cache
+      simulate     Rotate made-up keys under a made-up load, and prove it
       config       Show and check the configuration
       doctor       Look for what is wrong, and say what to do about it
       demo         Show it all against a built-in stand-in: no key, no network
@@ -93,6 +94,7 @@ fn help_fits_80_columns() {
         "service",
         "service install",
         "service uninstall",
+        "simulate",
         "top",
         "status",
         "stop",
