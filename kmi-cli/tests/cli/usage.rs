@@ -94,7 +94,6 @@ fn help_fits_80_columns() {
         "service",
         "service install",
         "service uninstall",
-        "simulate",
         "top",
         "status",
         "stop",
