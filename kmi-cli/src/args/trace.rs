@@ -168,7 +168,7 @@ pub(crate) struct VerifyArgs {
     /// A kept checkpoint whose head must be in the chain
     #[arg(long, value_name = "FILE", conflicts_with = "head")]
     pub(crate) checkpoint: Option<PathBuf>,
-    /// Whose signatures it, and those in the trace, must bear
+    /// The key whose signatures they must bear
     #[arg(long, value_name = "FILE")]
     pub(crate) public_key: Option<PathBuf>,
     /// Exit with 0 when there are too few turns to judge

@@ -199,7 +199,7 @@ fn a_running_proxy_is_asked_about_its_keys() {
     let told = bad(&run).join("\n").replace(&proxy.base_url, "URL");
     insta::assert_snapshot!(told, @"
     problem keys: wrong (sk-…4711) is refused by the provider: auth_failed | put a good key in its place, then: kmi keys test wrong
-    warning keys: k1, k2 turned out to be one account (accoun…) | they share its limits, so rotation among them gains nothing: give them the same `account`, or use keys of other accounts
+    warning keys: k1, k2 turned out to be one account (0001-a…) | they share its limits, so rotation among them gains nothing: give them the same `account`, or use keys of other accounts
     ");
     let text = user.run("doctor").out;
     let serves = format!("it serves at {} (process {})", proxy.base_url, proxy.process.pid());
