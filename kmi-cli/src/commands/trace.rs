@@ -29,6 +29,9 @@ use crate::{
     report::Failure,
 };
 
+/// How the notice begins that lines were left out, because they came too fast.
+const MISSED: &str = r#"{"type":"missed""#;
+
 /// Lines of the past that a terminal shows before the live ones.
 const BACK: u64 = 20;
 
@@ -73,7 +76,8 @@ fn follow(context: &Context<'_>, config: &Config, filter: &Filter) -> anyhow::Re
     for line in lines {
         let line = line.context("the running proxy broke off")?;
         let attempt = attempt(&line);
-        if !wanted(filter, attempt.as_ref()) {
+        // What was missed may have been wanted.
+        if !wanted(filter, attempt.as_ref()) && !line.starts_with(MISSED) {
             continue;
         }
         match attempt {
