@@ -280,24 +280,16 @@ impl Rotor {
     /// Asks the provider about the named key, or about all of them.
     pub async fn test(&self, name: Option<&str>) -> Result<Vec<Tested>, RotateError> {
         let live = self.proxy.live();
-        let mut tested = Vec::new();
+        let mut keys = Vec::new();
         for pool in &live.pools {
-            for key in pool.inventory().keys() {
-                let wanted =
-                    |name: &str| *key.label.as_str() == *name || key.id.to_string() == name;
-                if !name.is_none_or(wanted) {
-                    continue;
-                }
-                let asked = quota_poll::test(pool, key, live.settings.health.quota_timeout).await;
-                tested.push(Tested {
-                    label: key.label.to_string(),
-                    masked: key.secret.masked(),
-                    ok: asked.is_ok(),
-                    error: asked.err(),
-                    quota: pool.quota_row(key.id),
-                });
-            }
+            let inventory = pool.inventory();
+            let meant = |key: &&Arc<Key>| {
+                name.is_none_or(|name| *key.label.as_str() == *name || key.id.to_string() == name)
+            };
+            let of_pool = inventory.keys().iter().filter(meant);
+            keys.extend(of_pool.map(|key| (Arc::clone(pool), Arc::clone(key))));
         }
+        let tested = quota_poll::test(keys, live.settings.health.quota_timeout).await;
         match name {
             Some(name) if tested.is_empty() => Err(RotateError::Unknown(name.to_owned())),
             _ => Ok(tested),

@@ -4,14 +4,14 @@
 //! more with the tried keys left out. Only the attempt's guard reports back.
 
 mod attempt;
+mod exhausted;
 mod facts;
 mod files;
 mod intake;
-mod judge;
+pub(crate) mod judge;
 pub(crate) mod redact;
 mod relay;
 mod rewrite;
-mod wait;
 
 use std::{sync::Arc, time::Instant};
 
@@ -33,13 +33,14 @@ use self::{
     intake::Intake,
     rewrite::Template,
 };
-pub(crate) use self::{intake::ReplayBudget, relay::Observer, wait::WaitingRoom};
+pub(crate) use self::{intake::ReplayBudget, relay::Observer};
 use crate::{
     body::{Idle, Relay},
     peek::{Peek, peek},
-    pool::{Affinity, NoKey, Pool, Retry, Tried},
+    pool::{Affinity, NoKey, Pool, Retry, Tried, Wait},
     proxy::{Live, Proxy},
     reply::{self, Refusal},
+    settings::OnExhausted,
     upstream::{Sent, Surface, Upstream},
 };
 
@@ -81,15 +82,12 @@ struct Journey<'a> {
     template: Template,
     affinity: Affinity,
     tried: Tried,
-    /// The one more try that an overloaded engine, a 503 or a failed connection gets.
-    once_more: OnceMore,
-}
-
-/// How far the one more try has come.
-enum OnceMore {
-    Unused,
-    /// Allowed; the leave is given back when the request ends.
-    Allowed(Retry),
+    /// Whether it had the one more try that an overloaded engine, a 503 or a failed connection gets.
+    had_once_more: bool,
+    /// The leave to try again after a failure of the upstream; given back when the request ends.
+    leave: Option<Retry>,
+    /// The provider's words, where the last attempt was refused without a clear reason.
+    unclear: Option<Option<Arc<str>>>,
 }
 
 /// What follows from an attempt.
@@ -142,7 +140,9 @@ impl<'a> Journey<'a> {
             template,
             affinity,
             tried: Tried::default(),
-            once_more: OnceMore::Unused,
+            had_once_more: false,
+            leave: None,
+            unclear: None,
         })
     }
 
@@ -164,31 +164,34 @@ impl<'a> Journey<'a> {
     /// No further attempt can be made. A key that lacks the model has not the last word while
     /// another one, which may have it, only rests.
     fn give_up(&self, none: NoKey, fallback: Option<Fallback>) -> Response<ReplyBody> {
-        match fallback {
-            Some(it) if !(it.lacks_model && none.model_rests) => it.answer,
+        let all_were_tried =
+            matches!(none.why, Exhausted::ShortWait { at } if at <= Timestamp::now());
+        match (fallback, &self.unclear) {
+            (Some(it), _) if !(it.lacks_model && none.model_rests) => it.answer,
+            (_, Some(words)) if all_were_tried => {
+                self.own(&Refusal::refused_everywhere(words.as_deref()))
+            }
             _ => self.answer_exhausted(none.why),
         }
     }
 
-    /// Before the one more try, and only then: it would meet the same trouble.
+    /// Before another try that would meet the same trouble at once, and only then.
     async fn pause(&mut self) {
-        if let OnceMore::Allowed(retry) = &mut self.once_more {
+        if let Some(retry) = &mut self.leave {
             tokio::time::sleep(std::mem::take(&mut retry.pause)).await;
         }
     }
 
     /// The next attempt's key: at once, or after a wait where the settings allow one.
     async fn pick(&self) -> Result<Attempt, NoKey> {
+        let rotation = &self.live.settings.rotation;
+        let waits = rotation.on_exhausted == OnExhausted::Wait;
+        let deadline = waits.then(|| (self.facts.arrived + rotation.max_wait).into());
+        let any_key = self.tried.is_empty() && !matches!(self.affinity, Affinity::File(_));
+        let place = if any_key { Wait::InLine } else { Wait::Beside };
         let model = self.facts.model.as_deref();
         let pick = |now| self.pool.pick(&self.tried, model, &self.affinity, now);
-        let picked = match pick(Timestamp::now()) {
-            Ok(picked) => picked,
-            Err(none) => {
-                let rotation = &self.live.settings.rotation;
-                let again = !self.tried.is_empty();
-                self.proxy.waiting.wait(none, again, rotation, self.facts.arrived, pick).await?
-            }
-        };
+        let picked = self.pool.waiting().pick(place, deadline, pick).await?;
         let begin = Begin {
             pool: Arc::clone(self.pool),
             sink: self.proxy.sink.clone(),
@@ -223,6 +226,7 @@ impl<'a> Journey<'a> {
                 attempt.seen.status = Some(sent.response.status().as_u16());
                 attempt.seen.account = judge::account(sent.response.headers());
                 if judge::is_good(sent.response.status()) {
+                    self.pool.answered(attempt.picked());
                     return Next::Answer(self.relay(
                         attempt,
                         sent,
@@ -249,9 +253,11 @@ impl<'a> Journey<'a> {
         // Before anything else looks at it: its message goes into the trace.
         let key = &attempt.picked().key;
         let pools = self.live.pools.iter().map(|pool| &**pool);
-        let head = redact::redact(sent.response.headers_mut(), head, key, pools);
-        attempt.seen.account = judge::account(sent.response.headers());
-        let verdict = judge::answer(&sent.response, kind, &head, Timestamp::now());
+        let clean = redact::redact(sent.response.headers_mut(), head, complete, key, pools);
+        let (head, headers) = (clean.body, sent.response.headers());
+        attempt.seen.account = judge::account(headers);
+        let (status, now) = (sent.response.status(), Timestamp::now());
+        let verdict = judge::answer(status, headers, &clean.text, kind, now);
         let again = self.may_go_on(&verdict);
         let answers_here = complete || judge::is_about_the_key(&verdict);
         if !answers_here && !again {
@@ -262,7 +268,8 @@ impl<'a> Journey<'a> {
         attempt.seen.bytes = bytes;
         let (mut parts, rest) = sent.response.into_parts();
         relay::rebuild(&mut parts, &attempt, self.template.method());
-        attempt.end(&verdict);
+        let everybodys = attempt.end(&verdict);
+        let verdict = if everybodys { judge::as_everybodys(verdict) } else { verdict };
         let body = if answers_here {
             Either::Left(Full::new(head))
         } else {
@@ -277,8 +284,13 @@ impl<'a> Journey<'a> {
     fn after(&mut self, verdict: &Verdict, answer: Response<ReplyBody>) -> Next {
         let about_the_key = judge::is_about_the_key(verdict);
         let lacks_model = verdict.effect == Effect::LacksModel;
+        self.unclear = (verdict.outcome == Outcome::Auth).then(|| verdict.message.clone());
         if self.may_go_on(verdict) && self.has_leave(verdict) {
             return Next::Again((!about_the_key).then_some(Fallback { answer, lacks_model }));
+        }
+        if about_the_key && is_the_upstreams(verdict) {
+            let words = verdict.message.as_deref();
+            return Next::Answer(self.own(&Refusal::refused_everywhere(words)));
         }
         if about_the_key {
             // A refusal of the pool's key is not the client's business (CONTRACT section 4).
@@ -297,13 +309,14 @@ impl<'a> Journey<'a> {
 
     /// A failure of the upstream is tried again only within the retry budget.
     fn has_leave(&mut self, verdict: &Verdict) -> bool {
-        if verdict.action != Action::RetryOnce {
+        if !is_the_upstreams(verdict) {
             return true;
         }
         let random = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-        let Some(retry) = self.pool.retry(random) else { return false };
-        self.once_more = OnceMore::Allowed(retry);
-        true
+        self.leave = None;
+        self.leave = self.pool.retry(random);
+        self.had_once_more |= verdict.action == Action::RetryOnce;
+        self.leave.is_some()
     }
 
     /// Whether another attempt is allowed, as far as can be said before a key is chosen.
@@ -311,7 +324,7 @@ impl<'a> Journey<'a> {
         let rotation = &self.live.settings.rotation;
         let wanted = match verdict.action {
             Action::NextKey => true,
-            Action::RetryOnce => matches!(self.once_more, OnceMore::Unused),
+            Action::RetryOnce => !self.had_once_more,
             Action::PassThrough => {
                 rotation.retry_unsafe && judge::may_have_been_carried_out(verdict)
             }
@@ -340,7 +353,7 @@ impl<'a> Journey<'a> {
         let now = Timestamp::now();
         self.own(&match &self.affinity {
             Affinity::File(owner) => files::refusal(self.pool, owner, exhausted, now),
-            Affinity::None | Affinity::Session(_) => wait::refusal(exhausted, now),
+            Affinity::None | Affinity::Session(_) => exhausted::refusal(exhausted, now),
         })
     }
 
@@ -354,6 +367,11 @@ impl<'a> Journey<'a> {
         headers.insert(reply::X_KMI_ATTEMPTS, self.tried.len().into());
         response.map(Either::Left)
     }
+}
+
+/// Whether the upstream failed, and not the key.
+fn is_the_upstreams(verdict: &Verdict) -> bool {
+    matches!(verdict.effect, Effect::Upstream(_))
 }
 
 fn is_json(parts: &Parts) -> bool {
