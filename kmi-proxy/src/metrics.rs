@@ -25,7 +25,7 @@ pub(crate) fn text(status: &Status) -> String {
 }
 
 fn write(status: &Status, out: &mut Writer<'_>) -> fmt::Result {
-    let Status { snapshot, problems, trace_failure, siblings: _ } = status;
+    let Status { snapshot, problems, trace_failure, siblings: _, outages: _ } = status;
     proxy(snapshot, out)?;
     out.family("kmi_trace_failing", "gauge", "1 while the trace cannot be written.")?;
     out.sample("kmi_trace_failing", &[], f64::from(u8::from(trace_failure.is_some())))?;
@@ -235,6 +235,7 @@ mod tests {
             problems: Vec::new(),
             trace_failure: None,
             siblings: Vec::new(),
+            outages: Vec::new(),
         }
     }
 

@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 pub use self::error::RotorError;
 use self::pools::{Update, inventory_of, open_pool, open_pools};
 use crate::{
-    control::Tested,
+    control::{Outage, Tested},
     home::Home,
     keys::{self, Answers, EnvKey, Loaded, Problem, SETTLE, Sources, Variables},
     ledger::{Ledger, LedgerError, Reader, Recovered, Subscription},
@@ -299,6 +299,14 @@ impl Rotor {
     /// Keys that turned out to be of one account though their files do not say so, by label.
     pub fn siblings(&self) -> Vec<Vec<String>> {
         self.proxy.live().pools.iter().flat_map(|pool| pool.undeclared_siblings()).collect()
+    }
+
+    /// The upstreams that fail over and over.
+    pub fn outages(&self) -> Vec<Outage> {
+        let outage = |pool: &Arc<Pool>| {
+            Some(Outage { upstream: pool.name().to_string(), since: pool.outage()? })
+        };
+        self.proxy.live().pools.iter().filter_map(outage).collect()
     }
 
     /// Forgets what `api_key_cmd` programs said, so that the next reload asks them again.

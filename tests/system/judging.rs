@@ -32,6 +32,14 @@ fn zlib(plain: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(coder.finish()?)
 }
 
+/// `errors::WEEK_SPENT` as Node's zlib packs it.
+const BROTLI: &str = "1b9700608dd315f32384750fc46da9afa8a0d9944de7f0078b826890a78e5d9f9e2ce4ee2ae16f\
+    2612924c77787de999111369a520b9088207c67e29174740ec4aebe6de4c7f5130d8840e12adb242bb553a7e4b15e77\
+    224896fe91415961bf091321532d74d60f001";
+const ZSTD: &str = "28b52ffd2098ed030042081b1c608b730dc6e2ca4963bb78ec409e10cf5b140d826e2b08b2832085\
+    075184ca54af2cdf7454a35fa5b5a7948ab738c0e32bbde46ddcf199b5a3daf560f05aea712e738bc4c7aa462d3b0b5\
+    e2e8442c06f25fec7ead8f37226e5d567001c4b10c123b2b5370821a84cf50805050401b0318290bf4a449d740a0a";
+
 fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Act {
     let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     Act::Reply(Reply { status, headers, body: body.into() })
@@ -53,7 +61,12 @@ fn key_1(proxy: &TestProxy) -> KeyRow {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compressed_refusal_is_read() -> anyhow::Result<()> {
     let said = errors::WEEK_SPENT.openai_body();
-    for (coding, body) in [("gzip", gzip(&said)?), ("deflate", zlib(&said)?)] {
+    for (coding, body) in [
+        ("gzip", gzip(&said)?),
+        ("deflate", zlib(&said)?),
+        ("br", hex::decode(BROTLI)?),
+        ("zstd", hex::decode(ZSTD)?),
+    ] {
         let headers = [("content-type", "application/json"), ("content-encoding", coding)];
         let proxy = first_key(2, reply(403, &headers, body)).await?;
         let answer = proxy.client().await?.chat(false).await?;

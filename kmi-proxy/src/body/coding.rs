@@ -5,26 +5,36 @@ use std::io::{Read as _, Write};
 
 use flate2::{read, write};
 use http::{HeaderMap, HeaderValue, header};
+use ruzstd::decoding::StreamingDecoder;
 
-/// How a body is compressed.
+/// The largest window of a zstd body; RFC 9659 allows no larger one in HTTP.
+const ZSTD_WINDOW: u64 = 8 << 20;
+/// How much of a brotli body is read at a time.
+const BROTLI_BUFFER: usize = 4 << 10;
+
+/// How a body is compressed: everything that Kimi's clients and Claude Code offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Coding {
     Identity,
     Gzip,
     Zlib,
+    Brotli,
+    Zstd,
 }
 
 impl Coding {
-    /// What an answer's head names; `None` for what is not known here (`br`, `zstd`, several at
-    /// once): such a body says nothing.
+    /// What an answer's head names; `None` for what is not known here, and for several at once: such
+    /// a body says nothing.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut named = headers.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
         let first = named.next().unwrap_or(b"identity").trim_ascii();
-        let names: [(&[u8], _); 4] = [
+        let names: [(&[u8], _); 6] = [
             (b"identity", Self::Identity),
             (b"gzip", Self::Gzip),
             (b"x-gzip", Self::Gzip),
             (b"deflate", Self::Zlib),
+            (b"br", Self::Brotli),
+            (b"zstd", Self::Zstd),
         ];
         let known = names.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(first));
         known.map(|(_, coding)| coding).filter(|_| named.next().is_none())
@@ -38,6 +48,14 @@ impl Coding {
             Self::Identity => body.take(most).read_to_end(&mut plain),
             Self::Gzip => read::GzDecoder::new(body).take(most).read_to_end(&mut plain),
             Self::Zlib => read::ZlibDecoder::new(body).take(most).read_to_end(&mut plain),
+            Self::Brotli => {
+                let decoder = brotli_decompressor::Decompressor::new(body, BROTLI_BUFFER);
+                decoder.take(most).read_to_end(&mut plain)
+            }
+            Self::Zstd => match StreamingDecoder::new_with_max_window_size(body, ZSTD_WINDOW) {
+                Ok(decoder) => decoder.take(most).read_to_end(&mut plain),
+                Err(_) => Ok(0),
+            },
         };
         plain
     }
@@ -60,13 +78,15 @@ enum Way<W: Write> {
 }
 
 impl<W: Write> Decoder<W> {
-    pub(crate) fn new(coding: Coding, into: W) -> Self {
+    /// `None` for the codings in which no stream comes: they are read only as a whole.
+    pub(crate) fn new(coding: Coding, into: W) -> Option<Self> {
         let way = match coding {
             Coding::Identity => Way::Identity(into),
             Coding::Gzip => Way::Gzip(Box::new(write::GzDecoder::new(into))),
             Coding::Zlib => Way::Zlib(Box::new(write::ZlibDecoder::new(into))),
+            Coding::Brotli | Coding::Zstd => return None,
         };
-        Self { way, over: false }
+        Some(Self { way, over: false })
     }
 
     /// The next piece.
@@ -123,6 +143,11 @@ mod tests {
         coder.finish().unwrap()
     }
 
+    // The text of the test below, and a mebibyte of blanks, as Node's zlib packs them.
+    const BROTLI: &str = "8b0c80706c61696e20746578742c20616e64206d6f7265206f6620697403";
+    const ZSTD: &str = "28b52ffd201ad10000706c61696e20746578742c20616e64206d6f7265206f66206974";
+    const ZSTD_BOMB: &str = "28b52ffda0000010005400001020200100fbff39c00202001020020010200200102002001020020010200200102002001020";
+
     fn of(values: &[&'static str]) -> Option<Coding> {
         let values = values.iter().map(|it| HeaderValue::from_static(it));
         Coding::of(&values.map(|it| (header::CONTENT_ENCODING, it)).collect())
@@ -134,7 +159,8 @@ mod tests {
         assert_eq!(of(&["identity"]), Some(Coding::Identity));
         assert_eq!((of(&["GZip"]), of(&["x-gzip"])), (Some(Coding::Gzip), Some(Coding::Gzip)));
         assert_eq!(of(&["deflate"]), Some(Coding::Zlib));
-        for unknown in [&["br"][..], &["zstd"], &[""], &["gzip, gzip"], &["gzip", "gzip"]] {
+        assert_eq!((of(&["br"]), of(&["zstd"])), (Some(Coding::Brotli), Some(Coding::Zstd)));
+        for unknown in [&["compress"][..], &[""], &["gzip, gzip"], &["gzip", "gzip"]] {
             assert_eq!(of(unknown), None, "{unknown:?}");
         }
     }
@@ -146,14 +172,25 @@ mod tests {
             (Coding::Identity, text.to_vec()),
             (Coding::Gzip, gzip(text)),
             (Coding::Zlib, zlib(text)),
+            (Coding::Brotli, hex::decode(BROTLI).unwrap()),
+            (Coding::Zstd, hex::decode(ZSTD).unwrap()),
         ] {
-            assert_eq!(coding.decoded(&body, 100), text);
+            assert_eq!(coding.decoded(&body, 100), text, "{coding:?}");
             assert_eq!(coding.decoded(&body, 5), b"plain");
         }
-        assert_eq!(Coding::Gzip.decoded(text, 100), b"", "it is none");
+        for coding in [Coding::Gzip, Coding::Zlib, Coding::Zstd] {
+            assert_eq!(coding.decoded(text, 100), b"", "it is none: {coding:?}");
+        }
+        assert_eq!(Coding::Brotli.decoded(b"\xff\xff\xff\xff", 100), b"");
         let bomb = gzip(&vec![b' '; 10 << 20]);
         assert!(bomb.len() < 64 << 10);
-        assert_eq!(Coding::Gzip.decoded(&bomb, 64 << 10).len(), 64 << 10);
+        for (coding, bomb) in [
+            (Coding::Gzip, bomb),
+            (Coding::Brotli, hex::decode("5bffff8f5f02241e0b0472ef1f00").unwrap()),
+            (Coding::Zstd, hex::decode(ZSTD_BOMB).unwrap()),
+        ] {
+            assert_eq!(coding.decoded(&bomb, 64 << 10).len(), 64 << 10, "{coding:?}");
+        }
     }
 
     #[test]
@@ -166,7 +203,7 @@ mod tests {
             (Coding::Zlib, zlib(&text)),
         ] {
             for size in [1, 7, 1000, usize::MAX] {
-                let mut decoder = Decoder::new(coding, Vec::new());
+                let mut decoder = Decoder::new(coding, Vec::new()).unwrap();
                 body.chunks(size).for_each(|piece| decoder.feed(piece));
                 assert!(*decoder.end() == text, "{coding:?} in pieces of {size}");
                 decoder.feed(b"after the end");
@@ -181,10 +218,10 @@ mod tests {
         let mut body = gzip(&text);
         let middle = body.len() / 2;
         body[middle..].fill(0xff);
-        let mut decoder = Decoder::new(Coding::Gzip, Vec::new());
+        let mut decoder = Decoder::new(Coding::Gzip, Vec::new()).unwrap();
         body.chunks(100).for_each(|piece| decoder.feed(piece));
         assert!(!decoder.end().is_empty() && decoder.end().len() < text.len());
-        let mut decoder = Decoder::new(Coding::Zlib, Vec::new());
+        let mut decoder = Decoder::new(Coding::Zlib, Vec::new()).unwrap();
         decoder.feed(b"this is not compressed at all");
         assert!(decoder.end().is_empty());
     }

@@ -52,6 +52,7 @@ impl Rotor {
             problems: self.told_problems(),
             trace_failure: self.proxy().sink.failure(),
             siblings: self.siblings(),
+            outages: self.outages(),
         }
     }
 }

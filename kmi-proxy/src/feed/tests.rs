@@ -40,6 +40,7 @@ impl Home {
             problems: Vec::new(),
             trace_failure: None,
             siblings: Vec::new(),
+            outages: Vec::new(),
         });
         let home = Self { dir, ledger, shown };
         home.ledger.sink().push(Record::Epoch(epoch("kimi", 1, 3)));

@@ -173,6 +173,11 @@ impl Pool {
         Some(Retry { pool: Arc::clone(self), pause })
     }
 
+    /// Since when the upstream fails over and over; `None`: it does not.
+    pub fn outage(&self) -> Option<Timestamp> {
+        self.state.lock().upstream.outage()
+    }
+
     /// For how long the keys that may have a model rest, where all others are known to lack it;
     /// `None` when one of them is usable, or none will be soon.
     pub fn model_rests(&self, model: &str, now: Timestamp) -> Option<Exhausted> {

@@ -6,7 +6,8 @@
 //! the later count wins. Memory is bounded: a stream's line longer than 64 KiB and a usage object
 //! longer than 4 KiB are passed over. How the bytes are cut into pieces changes nothing.
 //!
-//! A body that comes compressed is decoded beside the one that passes by, up to [`PLAIN_LIMIT`].
+//! A body that comes as gzip or deflate is decoded beside the one that passes by, up to
+//! [`PLAIN_LIMIT`].
 
 mod counts;
 mod json;
@@ -63,12 +64,12 @@ pub(crate) struct Bounded {
 }
 
 impl UsageScan {
-    /// What fits a `Content-Type`; `None` where there is nothing to find.
+    /// What fits a `Content-Type` and a coding; `None` where there is nothing to find.
     pub(crate) fn new(content_type: &[u8], coding: Coding) -> Option<Self> {
         let scan = Scan::for_content_type(content_type)?;
         Some(match coding {
             Coding::Identity => Self::Plain(scan),
-            _ => Self::Coded(Decoder::new(coding, Bounded { scan, left: PLAIN_LIMIT })),
+            _ => Self::Coded(Decoder::new(coding, Bounded { scan, left: PLAIN_LIMIT })?),
         })
     }
 

@@ -67,7 +67,7 @@ fn a_small_answer_cannot_make_much_work() {
         bomb.write_all(&vec![b' '; spaces]).unwrap();
         bomb.write_all(br#"{"usage":{"prompt_tokens":1}}"#).unwrap();
         let bounded = Bounded { scan: Scan::json(), left: 100_000 };
-        let mut scan = UsageScan::Coded(Decoder::new(Coding::Gzip, bounded));
+        let mut scan = UsageScan::Coded(Decoder::new(Coding::Gzip, bounded).unwrap());
         scan.feed(&bomb.finish().unwrap());
         scan.finish().is_some()
     };
