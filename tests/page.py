@@ -519,6 +519,71 @@ def a_thousand_lines_a_second_leave_it_responsive(kmi, browser):
     browser.requests.clear()
 
 
+def other_origins_spend_nothing(kmi, browser):
+    """Whatever a page can send to a port of this machine, and were the token known to it: a server
+    that only answers would be reached by nearly all of it, an upstream behind kmi by nothing."""
+    reached = []
+
+    def naive(handler):
+        reached.append(handler.command)
+        handler.reply(200, "{}")
+
+    tries = """
+        const base = arguments[0], body = '{"model":"kimi-for-coding","messages":[]}';
+        const ways = [
+          { mode: "no-cors" },
+          { mode: "no-cors", headers: { "content-type": "text/plain" } },
+          { mode: "no-cors", credentials: "include", keepalive: true },
+          { headers: { "content-type": "application/json" } },
+          { headers: { authorization: "Bearer TOKEN" } },
+        ];
+        for (const root of [base, base + "t/TOKEN/"]) {
+          const url = root + "v1/chat/completions";
+          for (const way of ways) await fetch(url, { method: "POST", body, ...way }).catch(() => {});
+          navigator.sendBeacon(url, body);
+          navigator.sendBeacon(url, new Blob([body], { type: "text/plain" }));
+          const frame = document.body.appendChild(document.createElement("iframe"));
+          frame.name = root;
+          const form = document.body.appendChild(document.createElement("form"));
+          Object.assign(form, { action: url, method: "post", enctype: "text/plain", target: root });
+          form.appendChild(Object.assign(document.createElement("input"), { name: body.slice(0, -1) + ',"a":"', value: '"}' }));
+          form.submit();
+          document.body.appendChild(Object.assign(document.createElement("img"), { src: root + "v1/models" }));
+          await import(root + "v1/models").catch(() => {});
+          new EventSource(root + "v1/models");
+          new WebSocket(root.replace("http", "ws") + "v1/chat/completions");
+        }
+        await new Promise((resolve) => setTimeout(resolve, 700));
+        return "done";
+    """.replace("TOKEN", kmi.token)
+
+    def attempts():
+        return kmi.run("trace", "export").count('"type":"attempt"')
+
+    assert kmi.chat() == 200
+    before = attempts()
+    target, foreign = Server(naive), Server(lambda handler: handler.reply(200, "<!doctype html><body>", "text/html"))
+    for host in ["evil.test", "localhost"]:
+        browser.open(f"http://{host}:{foreign.port}/")
+        for port, least in [(target.port, 6), (kmi.port, 0)]:
+            reached.clear()
+            told = browser.later(tries.replace("arguments[0]", json.dumps(f"http://127.0.0.1:{port}/kmi-rotor/")))
+            assert told == "done" and reached.count("POST") >= least, f"{told}: {reached}"
+        told = browser.later(tries.replace("arguments[0]", json.dumps(f"http://0.0.0.0:{kmi.port}/kmi-rotor/")))
+        assert told == "done", told
+    # A name of the attacker's that leads here: then the page is of the same origin.
+    browser.open(f"http://evil.test:{kmi.port}/")
+    told = browser.later(tries.replace("arguments[0]", '"/kmi-rotor/"').replace('root.replace("http", "ws")', '"ws://" + location.host + root'))
+    assert told == "done", told
+    assert attempts() == before, "a page has spent something"
+    assert kmi.chat() == 200 and attempts() == before + 1
+    target.shutdown()
+    foreign.shutdown()
+    browser.gather()
+    browser.said.clear()
+    browser.requests.clear()
+
+
 def nothing_leaks(kmi, browser):
     told = browser.gather()
     assert told == [], told
@@ -545,6 +610,7 @@ CHECKS = [
     comes_back_after_a_restart,
     metrics_are_read_by_prometheus,
     other_origins_get_nothing,
+    other_origins_spend_nothing,
     a_thousand_lines_a_second_leave_it_responsive,
 ]
 

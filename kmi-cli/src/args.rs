@@ -142,7 +142,7 @@ Examples:
     /// Stop the running proxy; requests that are under way may end
     Stop,
     /// Make the running proxy read keys and configuration again
-    Reload,
+    Reload(ReloadArgs),
     /// Start a program with the environment that points it at the proxy
     #[command(after_help = client::RUN_HELP)]
     Run(RunArgs),
@@ -212,6 +212,14 @@ pub(crate) struct ServeArgs {
     /// Where to listen, as 127.0.0.1:54123; port 0 picks one
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<String>,
+}
+
+/// `kmi reload`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ReloadArgs {
+    /// Restart with the program file that is there now; refuse nobody
+    #[arg(long)]
+    pub(crate) binary: bool,
 }
 
 /// `kmi status`.

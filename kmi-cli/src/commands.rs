@@ -94,7 +94,7 @@ pub(crate) fn run(cli: Cli, env: &Environment, output: Output) -> anyhow::Result
         Some(Command::Env(args)) => env::run(&context, &args),
         Some(Command::Init) => init::run(&context),
         Some(Command::Keys { command }) => keys::run(&context, command.as_ref()),
-        Some(Command::Reload) => serve::reload(&context),
+        Some(Command::Reload(args)) => serve::reload(&context, &args),
         Some(Command::Rotate(args)) => rotate::rotate(&context, &args),
         Some(Command::Run(args)) => run::run(&context, &args),
         Some(Command::Serve(args)) => serve::serve(&context, &args),

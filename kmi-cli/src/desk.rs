@@ -123,11 +123,11 @@ pub(crate) fn listening(config: &Config) -> anyhow::Result<Option<SocketAddr>> {
 /// Calls the running proxy. One that ends in the middle of the call is not the last word: another
 /// one may run by then, or none, and the request can be repeated (unless twice is not once).
 pub(crate) fn call(home: &Home, request: &Request) -> Result<Reply, CallError> {
-    let repeatable = !matches!(request, Request::Rotate { key: None } | Request::Stop);
+    let once = matches!(request, Request::HandOver | Request::Rotate { key: None } | Request::Stop);
     let start = Instant::now();
     loop {
         match control::call(&home.socket(), request) {
-            Err(CallError::Gone) if repeatable && start.elapsed() < PATIENCE => {
+            Err(CallError::Gone) if !once && start.elapsed() < PATIENCE => {
                 thread::sleep(RETRY);
             }
             answer => return answer,

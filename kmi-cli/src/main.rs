@@ -6,6 +6,7 @@ mod client_env;
 mod commands;
 mod config;
 mod desk;
+mod hardening;
 mod live;
 mod output;
 mod report;
@@ -16,6 +17,7 @@ use self::{args::Cli, config::Environment, output::Output};
 
 fn main() -> ExitCode {
     let env = Environment::from_process();
+    hardening::begin(Output::plain(&env));
     let cli = match Cli::parse_from(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return report::usage(error, Output::plain(&env)),

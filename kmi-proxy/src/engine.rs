@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::{Arc, OnceLock, Weak},
     time::{Duration, Instant},
@@ -22,7 +22,7 @@ use crate::{
     ledger::{LedgerError, Reader, Subscription},
     quota_poll,
     rotor::{InFlight, Rotor, RotorError, Setup},
-    server::{Server, Stop},
+    server::{Order, Orders, Server},
 };
 
 /// How long attempts that are cut off may take to report themselves.
@@ -32,6 +32,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Makes the setup anew at a reload, or says what is wrong with it.
 pub type Reread = Arc<dyn Fn() -> Result<Setup, Failure> + Send + Sync>;
+
+/// Makes sure that another program can take this one's place, or says why not. May block.
+pub type Replaceable = Box<dyn Fn() -> Result<(), Failure> + Send + Sync>;
 
 /// Why a proxy cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +69,8 @@ pub enum EngineError {
 pub struct Engine {
     desk: Arc<Desk>,
     address: SocketAddr,
-    stop: Stop,
-    serving: JoinHandle<()>,
+    orders: Orders,
+    serving: JoinHandle<Option<TcpListener>>,
     control: JoinHandle<()>,
     polling: JoinHandle<()>,
     painting: JoinHandle<()>,
@@ -77,7 +80,9 @@ pub struct Engine {
 struct Desk {
     rotor: Rotor,
     reread: Reread,
-    stop: Stop,
+    orders: Orders,
+    /// Set where whoever runs the proxy can have another program take its place.
+    replaceable: OnceLock<Replaceable>,
     /// One reload at a time.
     reloading: Mutex<()>,
     /// How the newest reload went.
@@ -95,9 +100,19 @@ impl std::fmt::Debug for Desk {
 impl Engine {
     /// Starts: when this returns, requests are served.
     pub async fn start(home: Home, setup: Setup, reread: Reread) -> Result<Self, EngineError> {
+        Self::start_on(home, setup, reread, None).await
+    }
+
+    /// Starts on a listener that was handed over, if there is one; else on the configured address.
+    pub async fn start_on(
+        home: Home,
+        setup: Setup,
+        reread: Reread,
+        listener: Option<TcpListener>,
+    ) -> Result<Self, EngineError> {
         // Watching begins before the first reading, so that no change falls in between.
         let (watcher, desk_of_watcher) = watch_keys(&home);
-        let started = Self::start_watched(home, setup, reread, watcher).await;
+        let started = Self::start_watched(home, setup, reread, listener, watcher).await;
         let desk = started.as_ref().map_or_else(|_| Weak::new(), |it| Arc::downgrade(&it.desk));
         let _ = desk_of_watcher.set(desk);
         started
@@ -107,6 +122,7 @@ impl Engine {
         home: Home,
         setup: Setup,
         reread: Reread,
+        listener: Option<TcpListener>,
         watcher: Option<Watcher>,
     ) -> Result<Self, EngineError> {
         let open = move || Rotor::open(home, setup, Timestamp::now());
@@ -114,31 +130,32 @@ impl Engine {
         let rotor = rotor.map_err(|_| EngineError::Interrupted)??;
         let listen = rotor.proxy().live().settings.proxy.listen;
         let refused = |source| EngineError::Listen { address: listen, source };
-        let server = Server::bind(Arc::clone(rotor.proxy())).await.map_err(refused)?;
+        let server = Server::bind(Arc::clone(rotor.proxy()), listener).await.map_err(refused)?;
         let address = server.address().map_err(refused)?;
         rotor.set_listening(address);
         let path = rotor.home().socket();
         let control =
             Control::bind(&path).map_err(|source| EngineError::Control { path, source })?;
 
-        let (stop, stopped) = watch::channel(());
+        let (orders, ordered) = watch::channel(Order::Serve);
         let desk = Arc::new(Desk {
             rotor,
             reread,
-            stop: stop.clone(),
+            orders: orders.clone(),
+            replaceable: OnceLock::new(),
             reloading: Mutex::default(),
             reloaded: watch::Sender::default(),
             watcher: Mutex::new(watcher),
         });
         desk.watch_targets();
-        let serving = tokio::spawn(server.run(stopped));
+        let serving = tokio::spawn(server.run(ordered));
         let control = tokio::spawn(control.run(Arc::clone(&desk)));
         let feed = desk.feed();
         let weak = Arc::downgrade(&desk);
         feed.connect(weak);
         let painting = tokio::spawn(feed.run());
         let polling = tokio::spawn(quota_poll::run(Arc::clone(desk.rotor.proxy())));
-        Ok(Self { desk, address, stop, serving, control, polling, painting })
+        Ok(Self { desk, address, orders, serving, control, polling, painting })
     }
 
     /// Where it listens.
@@ -164,30 +181,42 @@ impl Engine {
     }
 
     /// A handle that stops it.
-    pub fn stopper(&self) -> Stop {
-        self.stop.clone()
+    pub fn orders(&self) -> Orders {
+        self.orders.clone()
     }
 
-    /// Runs until it is told to stop (by [`Engine::stopper`] or over the control socket), lets
+    /// From now on another program can be asked to take this one's place; whoever runs the proxy
+    /// sees to it when it gets a listener from [`Engine::stop_or_cut`].
+    pub fn allow_replacement(&self, check: Replaceable) {
+        // Whoever came first stays: there is one who runs the proxy.
+        let _ = self.desk.replaceable.set(check);
+    }
+
+    /// Runs until it is told to stop (by [`Engine::orders`] or over the control socket), lets
     /// requests end, and writes the last lines of the trace.
     pub async fn wait(self) -> Result<(), LedgerError> {
-        self.wait_or_cut(std::future::pending()).await
+        self.wait_or_cut(std::future::pending()).await.map(drop)
     }
 
     /// The same; but when `hurry` ends first, what still runs is cut off, and the trace says so.
-    pub async fn wait_or_cut(self, hurry: impl Future<Output = ()>) -> Result<(), LedgerError> {
+    /// Gives the listener back when another program is to take this one's place.
+    pub async fn wait_or_cut(
+        self,
+        hurry: impl Future<Output = ()>,
+    ) -> Result<Option<TcpListener>, LedgerError> {
         let Self { desk, mut serving, control, polling, painting, .. } = self;
-        tokio::select! {
+        let listener = tokio::select! {
             // A panic in the accept loop ends serving like a stop does; the ledger is closed the
             // same.
-            _ = &mut serving => {}
+            served = &mut serving => served.ok().flatten(),
             () = hurry => {
                 desk.rotor.proxy().phase().end();
                 serving.abort();
                 let _ = serving.await;
                 desk.attempts_reported().await;
+                None
             }
-        }
+        };
         // Not before: `kmi run` waits here from the start, and quota is polled all the while.
         polling.abort();
         painting.abort();
@@ -205,18 +234,22 @@ impl Engine {
         });
         let closed = closed.await.unwrap_or(Ok(()));
         feed.watchers_gone(FAREWELL).await;
-        closed
+        closed.map(|()| listener)
     }
 
-    /// Stops and waits; when `hurry` ends first, what still runs is cut off.
-    pub async fn stop_or_cut(self, hurry: impl Future<Output = ()>) -> Result<(), LedgerError> {
-        let _ = self.stop.send(());
+    /// Stops, unless it has its orders already, and waits; when `hurry` ends first, what still runs
+    /// is cut off. Gives the listener back when another program is to take this one's place.
+    pub async fn stop_or_cut(
+        self,
+        hurry: impl Future<Output = ()>,
+    ) -> Result<Option<TcpListener>, LedgerError> {
+        self.desk.order(Order::Stop);
         self.wait_or_cut(hurry).await
     }
 
     /// Stops and waits.
     pub async fn stop(self) -> Result<(), LedgerError> {
-        let _ = self.stop.send(());
+        self.desk.order(Order::Stop);
         self.wait().await
     }
 }
@@ -240,6 +273,33 @@ fn watched_files(home: &Home, mut targets: Vec<PathBuf>) -> Vec<PathBuf> {
 }
 
 impl Desk {
+    /// The first order counts.
+    fn order(&self, order: Order) {
+        self.orders.send_if_modified(|now| {
+            let first = *now == Order::Serve;
+            if first {
+                *now = order;
+            }
+            first
+        });
+    }
+
+    fn hand_over(&self) -> Reply {
+        let Some(check) = self.replaceable.get() else {
+            return Reply::Failed(Failure {
+                message: "the proxy runs inside another command".to_owned(),
+                hint: Some("it ends with that command; for one that stays use `kmi serve`".into()),
+            });
+        };
+        // What is on the disk must be good for a start: the next program reads it.
+        if let Err(failure) = (self.reread)().map(drop).and_then(|()| check()) {
+            return Reply::Failed(failure);
+        }
+        self.rotor.proxy().phase().leave();
+        self.order(Order::HandOver);
+        Reply::Done
+    }
+
     /// Watches what lies outside the key directory: `.env`, and files that keys point to.
     fn watch_targets(&self) {
         if let Some(watcher) = &*self.watcher.lock() {
@@ -290,8 +350,9 @@ impl Handler for Desk {
                 self.rotor.forget_answers();
                 self.reload()
             }
+            Request::HandOver => self.hand_over(),
             Request::Stop => {
-                let _ = self.stop.send(());
+                self.order(Order::Stop);
                 Reply::Done
             }
             request => self.rotor.answer(request, Timestamp::now()),

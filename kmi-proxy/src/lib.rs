@@ -7,6 +7,8 @@ pub mod demo;
 pub mod engine;
 mod feed;
 mod forward;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gate;
 pub mod home;
 pub mod keys;

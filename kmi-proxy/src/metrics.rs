@@ -25,7 +25,7 @@ pub(crate) fn text(status: &Status) -> String {
 }
 
 fn write(status: &Status, out: &mut Writer<'_>) -> fmt::Result {
-    let Status { snapshot, problems, trace_failure, siblings: _, outages: _ } = status;
+    let Status { snapshot, problems, trace_failure, .. } = status;
     proxy(snapshot, out)?;
     out.family("kmi_trace_failing", "gauge", "1 while the trace cannot be written.")?;
     out.sample("kmi_trace_failing", &[], f64::from(u8::from(trace_failure.is_some())))?;
@@ -236,6 +236,7 @@ mod tests {
             trace_failure: None,
             siblings: Vec::new(),
             outages: Vec::new(),
+            since: at(0),
         }
     }
 

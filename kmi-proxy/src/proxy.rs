@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicU8, Ordering},
 };
 
 use arc_swap::ArcSwap;
@@ -64,24 +64,37 @@ impl Proxy {
         self.live.store(Arc::new(live));
     }
 
-    /// Whether what still runs is being ended.
+    /// How far it has come with its end.
     pub fn phase(&self) -> &Phase {
         &self.phase
     }
 }
 
-/// Whether what still runs is being ended: the time to drain is over.
+/// How far a proxy has come with its end.
 #[derive(Debug, Clone, Default)]
-pub struct Phase(Arc<AtomicBool>);
+pub struct Phase(Arc<AtomicU8>);
 
 impl Phase {
-    /// The time to drain is over.
+    const LEAVING: u8 = 1;
+    const ENDING: u8 = 2;
+
+    /// Another one takes its place soon: clients are told to open another connection.
+    pub fn leave(&self) {
+        self.0.fetch_max(Self::LEAVING, Ordering::Relaxed);
+    }
+
+    /// The time to drain is over: what still runs is being ended.
     pub fn end(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.fetch_max(Self::ENDING, Ordering::Relaxed);
+    }
+
+    /// Whether another one takes its place soon.
+    pub fn is_leaving(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= Self::LEAVING
     }
 
     /// Whether the time to drain is over.
     pub fn is_ending(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed) >= Self::ENDING
     }
 }

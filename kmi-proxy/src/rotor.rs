@@ -77,6 +77,7 @@ pub struct Rotor {
     targets: Mutex<Vec<std::path::PathBuf>>,
     listening: OnceLock<SocketAddr>,
     opened: Instant,
+    opened_at: Timestamp,
     notes: Vec<String>,
 }
 
@@ -121,12 +122,18 @@ impl Rotor {
             targets: Mutex::new(loaded.targets),
             listening: OnceLock::new(),
             opened: Instant::now(),
+            opened_at: now,
         })
     }
 
     /// What the user should hear of what was found at the opening, a line each.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// When it was opened.
+    pub fn opened_at(&self) -> Timestamp {
+        self.opened_at
     }
 
     /// The home.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Either;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use crate::{
     client_socket::HeadTap,
@@ -29,9 +29,14 @@ pub(crate) async fn serve(
 ) -> Response<Body> {
     let arrived = Instant::now();
     let own = |response: Response<_>| response.map(|body| Either::Left(Either::Left(body)));
+    let unread = !request.body().is_end_stream();
+    let refuse = |refusal: Refusal| {
+        // A connection with a body that nobody reads is closed; that must not come as a surprise.
+        own(if unread { refusal.closing() } else { refusal }.response())
+    };
     let checked = gate::check(&request, &names);
     if let Err(refusal) = checked.and_then(|()| gate::on_the_wire(request.headers(), &head)) {
-        return own(refusal.response());
+        return refuse(refusal);
     }
     if request.method() == Method::OPTIONS {
         return own(reply::options());
@@ -46,11 +51,11 @@ pub(crate) async fn serve(
             let answer = page::answer(&proxy, request.method(), request.headers(), rest);
             answer.await.map(Either::Right)
         }
-        Route::Nowhere => own(Refusal::not_found(base).response()),
+        Route::Nowhere => refuse(Refusal::not_found(base)),
         Route::Upstream { token, .. }
             if !token && !gate::has_token(request.headers(), &proxy.token) =>
         {
-            own(Refusal::token_required().response())
+            refuse(Refusal::token_required())
         }
         Route::Upstream { name, surface, rest, .. } => match live.pool(name) {
             Some(pool) => {
@@ -64,7 +69,7 @@ pub(crate) async fn serve(
                 let to = Destination { pool, surface, rest };
                 forward::forward(&proxy, &live, to, request, arrived).await.map(Either::Left)
             }
-            None => own(Refusal::not_found(base).response()),
+            None => refuse(Refusal::not_found(base)),
         },
     }
 }

@@ -3,6 +3,7 @@
 
 mod canary;
 mod client;
+mod fault_proxy;
 mod home;
 mod patience;
 mod proxy;
@@ -13,6 +14,7 @@ mod tls;
 pub use self::{
     canary::Canaries,
     client::{Answer, Client, chat_body},
+    fault_proxy::{Fault, FaultProxy, Trouble},
     home::TestHome,
     patience::{PATIENCE, eventually, in_time},
     proxy::TestProxy,

@@ -331,3 +331,26 @@ async fn connections_over_the_limit_wait() -> anyhow::Result<()> {
     assert_eq!(kmi_tests::in_time(waiting).await???.status, 200);
     Ok(())
 }
+
+/// A connection with a body that nobody reads ends; the answer says so, and one without goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_before_the_body_says_that_the_connection_ends() -> anyhow::Result<()> {
+    let proxy = TestProxy::start(Scenario::healthy(1)).await?;
+    let host = proxy.engine.address();
+    for (path, status) in [("/kmi-rotor/v1/chat/completions", 401), ("/elsewhere", 404)] {
+        let mut raw = proxy.raw().await?;
+        raw.send(format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 2\r\n\r\n"))
+            .await?;
+        let (got, head) = raw.head().await?;
+        assert_eq!(got, status, "{head}");
+        assert!(head.to_lowercase().contains("\r\nconnection: close\r\n"), "{head}");
+
+        let mut raw = proxy.raw().await?;
+        raw.send(format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"))
+            .await?;
+        let (got, head) = raw.head().await?;
+        assert_eq!(got, status, "{head}");
+        assert!(!head.to_lowercase().contains("\r\nconnection: close\r\n"), "{head}");
+    }
+    Ok(())
+}

@@ -1,6 +1,7 @@
 //! System tests: a module per promise.
 
 mod accounts;
+mod bad_lines;
 mod edge;
 mod failover;
 mod files;

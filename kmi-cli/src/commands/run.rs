@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use kmi_proxy::{
     control::Problem,
     engine::{Engine, EngineError},
+    server::Order,
 };
 use tokio::sync::oneshot;
 
@@ -52,7 +53,7 @@ async fn beside(context: &Context<'_>, args: &RunArgs, config: &Config) -> anyho
     };
     let problems: Vec<Problem> = engine.rotor().problems().iter().map(Problem::from).collect();
     desk::tell(&problems, context.output);
-    let (address, stop) = (engine.address(), engine.stopper());
+    let (address, orders) = (engine.address(), engine.orders());
     let (client, client_ended) = oneshot::channel::<()>();
     // Awaited all the while: so `kmi stop` can end it before the client ends.
     let serving = tokio::spawn(engine.wait_or_cut(async move {
@@ -60,7 +61,7 @@ async fn beside(context: &Context<'_>, args: &RunArgs, config: &Config) -> anyho
         signalled().await;
     }));
     let code = launch(context, args, config, address).await;
-    let _ = stop.send(());
+    let _ = orders.send(Order::Stop);
     drop(client);
     serving.await.context("the proxy failed")??;
     code
@@ -79,7 +80,7 @@ async fn engine(
     context: &Context<'_>,
     config: &Config,
 ) -> Result<Result<Engine, EngineError>, ConfigError> {
-    let started = serve::start(context, config, &[]).await;
+    let started = serve::start(context, config, &[], None).await;
     let mut listen = config.settings.proxy.listen;
     if listen.port() == 0 || !matches!(started, Err(EngineError::Listen { .. })) {
         return Ok(started);
@@ -88,7 +89,7 @@ async fn engine(
     listen.set_port(0);
     let flags = [Flag { key: "proxy.listen", option: "kmi run", value: listen.to_string() }];
     let config = crate::config::load(context.global, &flags, context.env)?;
-    Ok(serve::start(context, &config, &flags).await)
+    Ok(serve::start(context, &config, &flags, None).await)
 }
 
 async fn launch(

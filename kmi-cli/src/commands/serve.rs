@@ -1,8 +1,11 @@
 //! `kmi serve`, `kmi stop`, `kmi reload`.
 
+mod hand_over;
+
 use std::{
     fs,
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
+    net::TcpListener,
     os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
     path::PathBuf,
     process::{Command, ExitCode, Stdio},
@@ -16,12 +19,14 @@ use kmi_proxy::{
     engine::{Engine, EngineError},
     ledger::LedgerError,
     rotor::{self, RotorError},
+    server::Order,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::hand_over::Successor;
 use super::{Context, ending::Ending};
 use crate::{
-    args::ServeArgs,
+    args::{ReloadArgs, ServeArgs},
     config::{Config, Flag},
     desk,
     report::Failure,
@@ -33,7 +38,8 @@ pub(super) fn serve(context: &Context<'_>, args: &ServeArgs) -> anyhow::Result<E
     if args.detach {
         return detach(context, &config);
     }
-    runtime()?.block_on(run(context, &config, &flags))?;
+    let given = hand_over::inherited(context.env).context("the listener that was handed over")?;
+    runtime()?.block_on(run(context, &config, &flags, given))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -51,21 +57,52 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the runtime")
 }
 
-async fn run(context: &Context<'_>, config: &Config, flags: &[Flag]) -> anyhow::Result<()> {
+async fn run(
+    context: &Context<'_>,
+    config: &Config,
+    flags: &[Flag],
+    mut given: Option<TcpListener>,
+) -> anyhow::Result<()> {
+    let successor = Successor::of_this_process().context("cannot find kmi's own program file")?;
     let mut ending = Ending::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let engine = start(context, config, flags).await.map_err(|error| failure(error, config))?;
-    let mut problems: Vec<Problem> = engine.rotor().problems().iter().map(Into::into).collect();
-    desk::tell(&problems, context.output);
-    let base_url = rotor::base_url(engine.address(), &config.settings.proxy.base_path);
-    context.output.data(format_args!("kmi serves at {base_url}"))?;
+    loop {
+        let engine = start(context, config, flags, given.as_ref()).await;
+        let engine = engine.map_err(|error| failure(error, config))?;
+        // Only the engine keeps it open, so that it can close it.
+        let handed_over = given.take().is_some();
+        let next = successor.clone();
+        engine.allow_replacement(Box::new(move || next.check()));
+        let problems: Vec<Problem> = engine.rotor().problems().iter().map(Into::into).collect();
+        desk::tell(&problems, context.output);
+        let base_url = rotor::base_url(engine.address(), &config.settings.proxy.base_path);
+        let told = context.output.data(format_args!("kmi serves at {base_url}"));
+        // Whoever read that line of a predecessor may be gone by now.
+        told.or_else(|error| if handed_over { Ok(()) } else { Err(error) })?;
+        let listener = serve_on(context, engine, problems, &mut ending, &mut hangup).await?;
+        let Some(listener) = listener else { return Ok(()) };
+        let error = successor.take_over(&listener);
+        context.output.error(
+            format_args!("another program cannot take this one's place: {error}"),
+            "this one goes on; install kmi again",
+        );
+        given = Some(listener);
+    }
+}
 
+/// Serves to the end, and gives the listener back when it is to be handed over.
+async fn serve_on(
+    context: &Context<'_>,
+    engine: Engine,
+    mut problems: Vec<Problem>,
+    ending: &mut Ending,
+    hangup: &mut Signal,
+) -> anyhow::Result<Option<TcpListener>> {
     let mut reloads = engine.reloads();
-    let stop = engine.stopper();
-    let mut stopped = stop.subscribe();
+    let mut ordered = engine.orders().subscribe();
     loop {
         tokio::select! {
-            _ = stopped.changed() => break,
+            _ = ordered.wait_for(|order| *order != Order::Serve) => break,
             _ = ending.next() => break,
             // Reading files blocks, so it is not for this thread.
             _ = hangup.recv() => drop(tokio::task::block_in_place(|| engine.reload())),
@@ -79,8 +116,7 @@ async fn run(context: &Context<'_>, config: &Config, flags: &[Flag]) -> anyhow::
     let hurry = async {
         ending.next().await;
     };
-    engine.stop_or_cut(hurry).await?;
-    Ok(())
+    Ok(engine.stop_or_cut(hurry).await?)
 }
 
 /// Says how a reload of this process went; what is known to be wrong is not said again.
@@ -102,12 +138,16 @@ pub(super) async fn start(
     context: &Context<'_>,
     config: &Config,
     flags: &[Flag],
+    given: Option<&TcpListener>,
 ) -> Result<Engine, EngineError> {
     let since = Instant::now();
     loop {
         let setup = desk::setup(config, context.env);
         let reread = desk::reread(context, flags);
-        match Engine::start(config.home.clone(), setup, reread).await {
+        let refused =
+            |source| EngineError::Listen { address: config.settings.proxy.listen, source };
+        let listener = given.map(TcpListener::try_clone).transpose().map_err(refused)?;
+        match Engine::start_on(config.home.clone(), setup, reread, listener).await {
             Err(error)
                 if is_held(&error)
                     && since.elapsed() < desk::PATIENCE
@@ -226,11 +266,46 @@ pub(super) fn stop(context: &Context<'_>) -> anyhow::Result<ExitCode> {
     Err(Failure::new("the proxy is still stopping", "look again with `kmi status`").into())
 }
 
-pub(super) fn reload(context: &Context<'_>) -> anyhow::Result<ExitCode> {
+pub(super) fn reload(context: &Context<'_>, args: &ReloadArgs) -> anyhow::Result<ExitCode> {
     let config = context.load(&[])?;
+    if args.binary {
+        return replace(context, &config);
+    }
     let reply = desk::ask_running(&config, &Request::Reload)?;
     report_reload(&reply, context);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Has the program file that is there now take the running proxy's place; waits until it serves.
+fn replace(context: &Context<'_>, config: &Config) -> anyhow::Result<ExitCode> {
+    let asked = jiff::Timestamp::now();
+    match desk::ask_running(config, &Request::HandOver) {
+        // It may be gone before its answer is written.
+        Err(error) if matches!(error.downcast_ref(), Some(CallError::Gone)) => {}
+        ordered => drop(ordered?),
+    }
+    let patience = config.settings.proxy.drain_timeout + Duration::from_secs(10);
+    let start = Instant::now();
+    let mut told = false;
+    while start.elapsed() < patience {
+        match desk::call(&config.home, &Request::Status) {
+            Ok(Reply::Status(status)) if status.since > asked => {
+                let proxy = status.snapshot.proxy;
+                let version = kmi_core::display::visible(&proxy.version);
+                context.output.note(format_args!("kmi {version} serves now"));
+                return Ok(ExitCode::SUCCESS);
+            }
+            Ok(_) | Err(CallError::NotRunning | CallError::Gone) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !told && start.elapsed() > desk::SILENCE {
+            told = true;
+            context.output.note("waiting for running requests to end");
+        }
+        thread::sleep(desk::RETRY);
+    }
+    let hint = "look again with `kmi status`; `kmi serve` starts one";
+    Err(Failure::new("the proxy did not come back", hint).into())
 }
 
 fn report_reload(reply: &Reply, context: &Context<'_>) {

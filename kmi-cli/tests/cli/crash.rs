@@ -1,42 +1,73 @@
 //! SIGKILL in the middle of work: nothing is lost silently, no turn is given out twice.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use kmi_proxy::demo::{Act, Scenario, When};
+use kmi_proxy::demo::{Act, Scenario, Shape, When};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::proxy::{Proxy, Upstream, eventually};
+use crate::proxy::{Client, Proxy, Upstream, eventually};
 
 const KEYS: usize = 7;
+/// Half of them ask for streams.
 const CLIENTS: usize = 4;
-const CRASHES: usize = 5;
+/// The gate asks for more.
+const CRASHES: usize = 8;
+/// However the last one ended.
+const START: Duration = Duration::from_secs(2);
+
+/// The number of the turn and the label of the key that served it.
+type Served = (u64, String);
+
+/// Asks until the proxy is gone.
+fn ask(mut client: Client, streams: bool) -> Vec<Served> {
+    let mut served = Vec::new();
+    loop {
+        let answer = if streams { client.stream() } else { client.chat() };
+        let Ok(answer) = answer else { return served };
+        served.extend(answer.served());
+        if streams {
+            if !answer.body.ends_with("data: [DONE]\n\n\r\n0\r\n\r\n") {
+                return served;
+            }
+            client = match client.try_again() {
+                Ok(client) => client,
+                Err(_) => return served,
+            };
+        }
+    }
+}
 
 #[test]
 fn the_rotation_goes_on_in_place() {
     let slow = |scenario: Scenario, key| {
         scenario.with_fault(key, When::Always, Act::SlowHead(Duration::from_millis(5)))
     };
-    let upstream = Upstream::start((0..KEYS).fold(Scenario::healthy(KEYS), slow));
+    let healthy = Scenario::healthy(KEYS).with_shape(Shape::sized(10, 5, Duration::from_millis(8)));
+    let upstream = Upstream::start((0..KEYS).fold(healthy, slow));
     let user = upstream.user();
     user.run("-q auto on").good();
 
     let mut answered: BTreeMap<u64, String> = BTreeMap::new();
-    let mut note = |turns: Vec<(u64, String)>| {
+    let mut note = |turns: Vec<Served>| {
         for (turn, key) in turns {
             assert!(answered.insert(turn, key).is_none(), "turn {turn} was given out twice");
         }
     };
-    for round in 1..=CRASHES {
+    let crashes = std::env::var("KMI_CRASHES").ok().and_then(|n| n.parse().ok());
+    for round in 1..=crashes.unwrap_or(CRASHES) {
+        let start = Instant::now();
         let mut proxy = Proxy::start(&user);
+        assert!(start.elapsed() < START, "round {round}: started in {:?}", start.elapsed());
         let before = upstream.stand_in.requests_per_key().iter().sum::<u64>();
         let clients: Vec<_> = (0..CLIENTS).map(|_| proxy.client()).collect();
-        let clients = clients.into_iter().map(|mut client| {
-            std::thread::spawn(move || {
-                let answers = std::iter::from_fn(|| client.chat().ok());
-                answers.map(|it| (it.turn(), it.header("x-kmi-key"))).collect::<Vec<_>>()
-            })
-        });
+        let clients = clients
+            .into_iter()
+            .enumerate()
+            .map(|(number, client)| std::thread::spawn(move || ask(client, number % 2 == 0)));
         let clients: Vec<_> = clients.collect();
         eventually("requests are served", || {
             upstream.stand_in.requests_per_key().iter().sum::<u64>() > before + 40
@@ -52,7 +83,7 @@ fn the_rotation_goes_on_in_place() {
     let mut client = proxy.client();
     for _ in 0..20 {
         let answer = client.chat().unwrap();
-        note(vec![(answer.turn(), answer.header("x-kmi-key"))]);
+        note(answer.served().into_iter().collect());
     }
     user.run("stop").good();
 

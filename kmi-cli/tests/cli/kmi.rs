@@ -47,7 +47,12 @@ impl User {
 
     /// The same for a process that the test wants to hold.
     pub(crate) fn std_command(&self, args: &str) -> std::process::Command {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kmi"));
+        self.program_command(Path::new(env!("CARGO_BIN_EXE_kmi")), args)
+    }
+
+    /// The same with another program file.
+    pub(crate) fn program_command(&self, program: &Path, args: &str) -> std::process::Command {
+        let mut command = std::process::Command::new(program);
         command
             .args(args.split_whitespace())
             .env_clear()

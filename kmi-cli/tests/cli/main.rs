@@ -6,6 +6,7 @@ mod config;
 mod crash;
 mod demo;
 mod env;
+mod hand_over;
 mod init;
 mod keys;
 mod kmi;

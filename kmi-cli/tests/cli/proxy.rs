@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
+    path::Path,
     process::{Child, ChildStderr, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -124,13 +125,25 @@ impl Proxy {
 
     /// With these arguments; its stderr goes to `~/serve.err`.
     pub(crate) fn start_with(user: &User, args: &str) -> Self {
-        let mut command = user.std_command(args);
+        Self::start_command(user, user.std_command(args))
+    }
+
+    /// The same with another program file.
+    pub(crate) fn start_program(user: &User, program: &Path) -> Self {
+        Self::start_command(user, user.program_command(program, "serve"))
+    }
+
+    fn start_command(user: &User, mut command: Command) -> Self {
         let err = fs::File::options().append(true).create(true).open(user.path("serve.err"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(err.unwrap());
-        let mut process = Background::spawn(command);
+        Self::of(user, Background::spawn(command))
+    }
+
+    /// A process whose stdout is a pipe, once it serves.
+    pub(crate) fn of(user: &User, mut process: Background) -> Self {
         let mut line = String::new();
         process.stdout().read_line(&mut line).unwrap();
-        let said = || fs::read_to_string(user.path("serve.err")).unwrap();
+        let said = || fs::read_to_string(user.path("serve.err")).unwrap_or_default();
         let base_url = line.trim().strip_prefix("kmi serves at ");
         let base_url = base_url.unwrap_or_else(|| panic!("{line:?}\n{}", said())).to_owned();
         let token = fs::read_to_string(user.path(".kmi/state/token")).unwrap().trim().to_owned();
@@ -162,6 +175,8 @@ impl Proxy {
 /// A client on one connection.
 pub(crate) struct Client {
     stream: BufReader<TcpStream>,
+    base_url: String,
+    token: String,
     head: String,
 }
 
@@ -175,26 +190,44 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(crate) fn connect(base_url: &str, token: &str) -> Self {
+        Self::try_connect(base_url, token).unwrap()
+    }
+
+    fn try_connect(base_url: &str, token: &str) -> std::io::Result<Self> {
         let rest = base_url.strip_prefix("http://").unwrap();
         let (address, path) = rest.split_at(rest.find('/').unwrap());
-        let stream = TcpStream::connect(address).unwrap();
+        let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let head = format!(
             "POST {path}/chat/completions HTTP/1.1\r\nhost: {address}\r\n\
              authorization: Bearer {token}\r\ncontent-type: application/json\r\n"
         );
-        Self { stream: BufReader::new(stream), head }
+        let (base_url, token) = (base_url.to_owned(), token.to_owned());
+        Ok(Self { stream: BufReader::new(stream), base_url, token, head })
     }
 
-    /// A streamed chat request; what came until the connection was closed.
-    pub(crate) fn stream(&mut self) -> std::io::Result<String> {
+    /// The same on another connection.
+    pub(crate) fn again(&self) -> Self {
+        self.try_again().unwrap()
+    }
+
+    /// The same; an error when nobody listens any more.
+    pub(crate) fn try_again(&self) -> std::io::Result<Self> {
+        Self::try_connect(&self.base_url, &self.token)
+    }
+
+    /// A streamed chat request; what came until the connection was closed, its body as it came.
+    pub(crate) fn stream(&mut self) -> std::io::Result<Answer> {
         let body = r#"{"model":"kimi-for-coding","messages":[],"stream":true}"#;
         let head = format!("{}connection: close\r\n", self.head);
         let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
         self.stream.get_mut().write_all(request.as_bytes())?;
         let mut answer = String::new();
-        self.stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        // A connection that breaks is one that ends: what came before counts.
+        let _ = self.stream.read_to_string(&mut answer);
+        let (head, body) =
+            answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        Ok(Answer { status: status(head), head: head.to_owned(), body: body.to_owned() })
     }
 
     /// A small chat request; an error when the proxy is gone.
@@ -212,8 +245,7 @@ impl Client {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
         }
-        let mut answer = Answer { status: 0, head, body: String::new() };
-        answer.status = answer.head.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut answer = Answer { status: status(&head), head, body: String::new() };
         let length: usize = answer.header("content-length").parse().unwrap();
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
@@ -230,9 +262,19 @@ impl Answer {
         values.next().map(|(_, value)| value.to_owned()).unwrap_or_default()
     }
 
+    /// The turn and the label of the key that served it, where the answer tells of them.
+    pub(crate) fn served(&self) -> Option<(u64, String)> {
+        let turn = self.header("x-kmi-turn").parse().ok()?;
+        Some((turn, self.header("x-kmi-key")))
+    }
+
     pub(crate) fn turn(&self) -> u64 {
         self.header("x-kmi-turn").parse().unwrap()
     }
+}
+
+fn status(head: &str) -> u16 {
+    head.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 /// Looks again and again until something holds.

@@ -35,9 +35,11 @@ impl Rotor {
                 let switched = self.set_disabled(&key, !on, now);
                 named(switched.ok_or(RotateError::Unknown(key)))
             }
-            Request::Feed { .. } | Request::Follow { .. } | Request::Reload | Request::Stop => {
-                failed("no proxy runs on this home", "start one with `kmi serve`")
-            }
+            Request::Feed { .. }
+            | Request::Follow { .. }
+            | Request::HandOver
+            | Request::Reload
+            | Request::Stop => failed("no proxy runs on this home", "start one with `kmi serve`"),
         }
     }
 
@@ -53,6 +55,7 @@ impl Rotor {
             trace_failure: self.proxy().sink.failure(),
             siblings: self.siblings(),
             outages: self.outages(),
+            since: self.opened_at(),
         }
     }
 }

@@ -29,6 +29,9 @@ pub enum Request {
         #[serde(default)]
         back: u64,
     },
+    /// Lets requests end and has the program file that is there now take this program's place, on
+    /// the same listener.
+    HandOver,
     /// The turns under way; everything that ended before is on the disk when the answer comes.
     InFlight,
     /// Lines of the past, for scrolling back.
@@ -151,6 +154,8 @@ pub struct Status {
     /// Upstreams that fail over and over.
     #[serde(default)]
     pub outages: Vec<Outage>,
+    /// When the home was opened: tells a program from the one that took its place.
+    pub since: Timestamp,
 }
 
 /// An upstream that fails over and over; no key is to blame, so none is blocked for it.

@@ -41,6 +41,7 @@ impl Home {
             trace_failure: None,
             siblings: Vec::new(),
             outages: Vec::new(),
+            since: at(0),
         });
         let home = Self { dir, ledger, shown };
         home.ledger.sink().push(Record::Epoch(epoch("kimi", 1, 3)));

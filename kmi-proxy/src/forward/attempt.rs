@@ -175,7 +175,12 @@ impl Drop for Attempt {
         if !self.reported {
             let stopped = self.phase.is_ending();
             let outcome = if stopped { Outcome::Shutdown } else { Outcome::ClientGone };
-            self.report(&Verdict::of(outcome));
+            let mut verdict = Verdict::of(outcome);
+            if std::thread::panicking() {
+                // The connection goes with the request, so the client is gone; but not by itself.
+                verdict.message = Some("a bug in kmi ended the request".into());
+            }
+            self.report(&verdict);
         }
     }
 }

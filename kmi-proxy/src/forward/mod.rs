@@ -11,14 +11,16 @@ mod intake;
 pub(crate) mod judge;
 pub(crate) mod redact;
 mod relay;
-mod rewrite;
+pub(crate) mod rewrite;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{Request, Response, header, request::Parts};
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use jiff::Timestamp;
 use kmi_core::outcome::Outcome;
 use kmi_health::{
@@ -113,9 +115,11 @@ impl<'a> Journey<'a> {
         arrived: Instant,
     ) -> Result<Self, Refusal> {
         if live.settings.trace.required && !proxy.sink.is_recording() {
-            return Err(Refusal::no_key(
+            let refusal = Refusal::no_key(
                 "The trace cannot be written (disk full?) and `trace.required` is set; see `kmi status`.",
-            ));
+            );
+            let unread = !request.body().is_end_stream();
+            return Err(if unread { refusal.closing() } else { refusal });
         }
         let (parts, body) = request.into_parts();
         let intake = Intake::read(body, &proxy.replay, live.settings.proxy.stall_timeout).await?;
@@ -205,6 +209,8 @@ impl<'a> Journey<'a> {
 
     async fn send(&mut self, mut attempt: Attempt) -> Next {
         self.tried.add(attempt.picked());
+        #[cfg(test)]
+        tests::panic_if_asked(&attempt);
         let Some((body, sent)) = self.intake.outgoing() else {
             // `may_go_on` asked for the body before this attempt was made.
             return Next::Answer(

@@ -13,7 +13,7 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Headers of one connection, which are never passed on (RFC 9110 section 7.6.1); Expect is
 /// answered here.
-const HOP_BY_HOP: [HeaderName; 9] = [
+pub(crate) const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     header::EXPECT,
     HeaderName::from_static("keep-alive"),
@@ -26,7 +26,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 ];
 
 /// What a client may have brought as its credential; always dropped.
-const CREDENTIALS: [HeaderName; 5] = [
+pub(crate) const CREDENTIALS: [HeaderName; 5] = [
     header::AUTHORIZATION,
     X_API_KEY,
     HeaderName::from_static("api-key"),

@@ -14,6 +14,8 @@ mod dir;
 mod edit;
 mod fields;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod keyring;
 mod load;
 mod memory;
