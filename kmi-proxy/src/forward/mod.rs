@@ -88,8 +88,9 @@ struct Journey<'a> {
     had_once_more: bool,
     /// The leave to try again after a failure of the upstream; given back when the request ends.
     leave: Option<Retry>,
-    /// The provider's words, where the last attempt was refused without a clear reason.
-    unclear: Option<Option<Arc<str>>>,
+    /// What the client is told should no key be left, where the last attempt was refused for no
+    /// clear reason.
+    unclear: Option<Refusal>,
 }
 
 /// What follows from an attempt.
@@ -172,9 +173,7 @@ impl<'a> Journey<'a> {
             matches!(none.why, Exhausted::ShortWait { at } if at <= Timestamp::now());
         match (fallback, &self.unclear) {
             (Some(it), _) if !(it.lacks_model && none.model_rests) => it.answer,
-            (_, Some(words)) if all_were_tried => {
-                self.own(&Refusal::refused_everywhere(words.as_deref()))
-            }
+            (_, Some(refusal)) if all_were_tried => self.own(refusal),
             _ => self.answer_exhausted(none.why),
         }
     }
@@ -290,13 +289,14 @@ impl<'a> Journey<'a> {
     fn after(&mut self, verdict: &Verdict, answer: Response<ReplyBody>) -> Next {
         let about_the_key = judge::is_about_the_key(verdict);
         let lacks_model = verdict.effect == Effect::LacksModel;
-        self.unclear = (verdict.outcome == Outcome::Auth).then(|| verdict.message.clone());
+        let everybodys = about_the_key && is_the_upstreams(verdict);
+        self.unclear = (everybodys || verdict.effect == Effect::Suspect)
+            .then(|| Refusal::refused_everywhere(verdict.message.as_deref()));
         if self.may_go_on(verdict) && self.has_leave(verdict) {
             return Next::Again((!about_the_key).then_some(Fallback { answer, lacks_model }));
         }
-        if about_the_key && is_the_upstreams(verdict) {
-            let words = verdict.message.as_deref();
-            return Next::Answer(self.own(&Refusal::refused_everywhere(words)));
+        if let Some(refusal) = self.unclear.as_ref().filter(|_| everybodys) {
+            return Next::Answer(self.own(refusal));
         }
         if about_the_key {
             // A refusal of the pool's key is not the client's business (CONTRACT section 4).
@@ -313,10 +313,14 @@ impl<'a> Journey<'a> {
         Next::Answer(answer)
     }
 
-    /// A failure of the upstream is tried again only within the retry budget.
+    /// A failure of the upstream is tried again only within the retry budget, and nobody pauses for
+    /// a key that there is not.
     fn has_leave(&mut self, verdict: &Verdict) -> bool {
         if !is_the_upstreams(verdict) {
             return true;
+        }
+        if !self.pool.has_another(&self.tried, Timestamp::now()) {
+            return false;
         }
         let random = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
         self.leave = None;

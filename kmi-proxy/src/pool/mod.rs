@@ -166,6 +166,11 @@ impl Pool {
         state.pick(tried, model, affinity, now)
     }
 
+    /// Whether a key that a request has not tried serves now, or will by itself.
+    pub fn has_another(&self, tried: &Tried, now: Timestamp) -> bool {
+        self.state.lock().has_another(tried, now)
+    }
+
     /// Asks for a retry of an attempt that the upstream, not the key, has failed: the pause before
     /// it. `None` when there are too many already: an outage must not be multiplied.
     pub fn retry(self: &Arc<Self>, random: f64) -> Option<Retry> {

@@ -252,6 +252,11 @@ impl State {
         everybodys
     }
 
+    pub(super) fn has_another(&self, tried: &Tried, now: Timestamp) -> bool {
+        let epoch = self.wheel.as_ref().map_or(0, |wheel| wheel.rotation.epoch());
+        self.board.next_usable(&tried.mask(epoch, &self.inventory), now).is_some()
+    }
+
     pub(super) fn answered(&mut self, picked: &Picked, now: Timestamp, journal: &Journal) {
         let changes = self.board.answered(self.number_of(picked), picked.attempt, now);
         self.settle(changes, journal);
