@@ -32,4 +32,4 @@ cp "$target/release/kmi" "$out/kmi"
 for name in kmi-proxy rustls hyper rusqlite tokio; do
     grep -q "\"name\": *\"$name\"" "$out/kmi.cdx.json" || { echo "the SBOM lacks $name" >&2; exit 1; }
 done
-echo "$out: $(wc -c <"$out/kmi") bytes, $(grep -c '"purl"' "$out/kmi.cdx.json") packages in the SBOM"
+echo "$out: $(wc -c <"$out/kmi") bytes, $(grep -o '"purl"' "$out/kmi.cdx.json" | wc -l) packages in the SBOM"

@@ -3,7 +3,10 @@
 import http.client
 import json
 import os
+import shutil
 import subprocess
+import sys
+import tempfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +15,41 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 PATIENCE = 30
+
+# Every process that was started and may still run.
+started = []
+
+
+class Skipped(Exception):
+    """Something that a check needs is not here."""
+
+
+def need(program):
+    if not shutil.which(program):
+        raise Skipped(f"no {program}")
+
+
+def run_checks(checks):
+    """Runs the checks that the command line names, or all, each with a directory of its own."""
+    skipped, only = [], sys.argv[1:]
+    for check in checks:
+        if only and check.__name__ not in only:
+            continue
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="kmi-check-") as scratch:
+            try:
+                check(Path(scratch))
+            except Skipped as why:
+                skipped.append(f"{check.__name__} ({why})")
+                print(f"!!! SKIPPED: {skipped[-1]}", flush=True)
+                continue
+            finally:
+                for process in started:
+                    if process.poll() is None:
+                        process.kill()
+                        process.wait()
+        print(f"ok  {check.__name__} ({time.monotonic() - began:.1f} s)", flush=True)
+    assert not skipped or os.environ.get("KMI_CHECKS") != "all", f"skipped: {skipped}"
 
 
 def binary():
@@ -67,6 +105,9 @@ class Upstream(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
+    def handle_error(self, *_):
+        """A connection that breaks is what many checks are about."""
+
     @staticmethod
     def good(handler, _):
         handler.reply(200, {"choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 3}})
@@ -107,6 +148,7 @@ class Kmi:
         self.process = subprocess.Popen(
             [*around, *self.command(*args)], stdout=subprocess.PIPE, stderr=said, text=True, env=env, **options
         )
+        started.append(self.process)
         said.close()
         line = self.process.stdout.readline()
         if not line:

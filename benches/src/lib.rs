@@ -7,7 +7,8 @@
 //! Figures are printed, not asserted: they belong to a machine. `docs/performance.md` has a set.
 #![forbid(unsafe_code)]
 
+mod delay;
 mod keys;
 mod turns;
 
-pub use self::{keys::inventory, turns::Turns};
+pub use self::{delay::DelayRelay, keys::inventory, turns::Turns};

@@ -18,6 +18,10 @@ pub const MAX_CHARS: usize = 256;
 /// assert_eq!(kmi_core::display::visible("a\u{202e}b\u{9b}"), "a\\u{202e}b\\u{9b}");
 /// ```
 pub fn visible(text: &str) -> Cow<'_, str> {
+    // Nearly all texts are short and plain.
+    if text.len() <= MAX_CHARS && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return Cow::Borrowed(text);
+    }
     // Bytes are counted first: no text of so few bytes can have too many characters.
     let short = text.len() <= MAX_CHARS || text.chars().count() <= MAX_CHARS;
     if short && !text.chars().any(is_unsafe) {

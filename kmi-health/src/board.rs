@@ -226,6 +226,14 @@ impl Board {
         self.settle_all(now)
     }
 
+    /// The clock was set back: every block that ends at a time would last longer by as much, so each
+    /// is tried by a probe instead.
+    pub fn clock_set_back(&mut self, now: Timestamp) -> Vec<HealthChange> {
+        self.accounts.iter_mut().for_each(Account::clock_set_back);
+        self.keys.iter_mut().for_each(Entry::clock_set_back);
+        self.settle_all(now)
+    }
+
     /// The user switches a key off.
     pub fn disable(&mut self, key: usize, now: Timestamp) -> Vec<HealthChange> {
         let Some(entry) = self.keys.get_mut(key) else { return Vec::new() };

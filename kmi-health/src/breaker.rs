@@ -16,6 +16,8 @@
 //! * Half-open -> half-open: the probe ended without telling anything about the key (the client
 //!   left, the upstream failed, the request itself was wrong), or it was lost. The next request
 //!   is a probe again.
+//! * Open -> half-open: the clock was set back, so that an end which is a time would come late by as
+//!   much ([`Breaker::clock_set_back`]); a probe that is under way is given up.
 //! * Any -> closed: the user says so ([`Breaker::close`]).
 //!
 //! Only the probe's own success closes a half-open breaker: an answer to a request that was sent
@@ -196,6 +198,14 @@ impl Breaker {
             return;
         }
         if let State::Open { reason, .. } | State::HalfOpen { reason, .. } = self.state {
+            self.state = State::HalfOpen { reason, probe: None };
+        }
+    }
+
+    /// The clock was set back: what ends at a time is tried anew. What only the user can end stays.
+    pub fn clock_set_back(&mut self) {
+        if let State::Open { reason, until: Some(_) } | State::HalfOpen { reason, .. } = self.state
+        {
             self.state = State::HalfOpen { reason, probe: None };
         }
     }

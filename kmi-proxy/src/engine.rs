@@ -168,10 +168,11 @@ impl Engine {
         &self.desk.rotor
     }
 
-    /// Reads keys and configuration again, as `kmi reload` does. Blocks.
-    pub fn reload(&self) -> Reply {
-        self.desk.rotor.forget_answers();
-        self.desk.reload()
+    /// Reads keys and configuration again, as `kmi reload` does.
+    pub async fn reload(&self) {
+        let desk = Arc::clone(&self.desk);
+        // Reading files blocks, and the runtime may have one thread only.
+        let _ = tokio::task::spawn_blocking(move || desk.answer(Request::Reload)).await;
     }
 
     /// How the newest reload went, whoever asked for it (changed files, too); `None` before the

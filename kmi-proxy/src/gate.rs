@@ -4,12 +4,10 @@
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
 
-use crate::{client_socket::HeadTap, home::Token, reply::Refusal};
+use crate::{h1::MAX_HEAD, home::Token, reply::Refusal};
 
 /// Longest request target, in bytes.
 const MAX_TARGET: usize = 16 << 10;
-/// Names and values of all headers together, in bytes; more is refused.
-pub(crate) const MAX_HEAD: usize = 64 << 10;
 
 /// Which names the listener answers to.
 #[derive(Debug, Clone)]
@@ -58,7 +56,7 @@ pub(crate) fn check<B>(request: &Request<B>, names: &Names) -> Result<(), Refusa
     host(request, names)?;
     browser(request.headers(), names)?;
     method(request.method())?;
-    framing(request.headers())?;
+    credential(request.headers())?;
     target(request.uri().path_and_query().map_or("", |target| target.as_str()))
 }
 
@@ -74,7 +72,7 @@ fn version(version: Version) -> Result<(), Refusal> {
     .closing())
 }
 
-/// hyper's own limit counts what it has read so far, and may see a larger head at once.
+/// One read may bring a little more than the limit.
 fn size(headers: &HeaderMap) -> Result<(), Refusal> {
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if bytes <= MAX_HEAD {
@@ -151,31 +149,11 @@ fn method(method: &Method) -> Result<(), Refusal> {
     .closing())
 }
 
-/// hyper refuses most ambiguous framing itself; what it lets through is refused here.
-fn framing(headers: &HeaderMap) -> Result<(), Refusal> {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let plain = match (codings.next(), codings.next()) {
-        (None, _) => true,
-        (Some(one), None) => one.as_bytes().eq_ignore_ascii_case(b"chunked"),
-        (Some(_), Some(_)) => false,
-    };
-    if !plain {
-        return Err(Refusal::bad("ambiguous_framing", "The body's framing is ambiguous."));
-    }
+/// Two credentials: nobody could say which one was meant. (How a body is framed was looked at when
+/// the head was read.)
+fn credential(headers: &HeaderMap) -> Result<(), Refusal> {
     if headers.get_all(header::AUTHORIZATION).iter().nth(1).is_some() {
         return Err(Refusal::bad("two_authorizations", "There are two Authorization headers."));
-    }
-    Ok(())
-}
-
-/// Refuses what only the wire shows: both kinds of framing (hyper drops the length and closes the
-/// connection afterwards), and a fragment in the target (it would be dropped on the way).
-pub(crate) fn on_the_wire(headers: &HeaderMap, head: &HeadTap) -> Result<(), Refusal> {
-    if headers.contains_key(header::TRANSFER_ENCODING) && head.names_length() {
-        return Err(Refusal::bad("ambiguous_framing", "The body's framing is ambiguous."));
-    }
-    if head.has_fragment() {
-        return Err(Refusal::bad("target_not_allowed", "The target has a fragment."));
     }
     Ok(())
 }
@@ -191,9 +169,13 @@ fn target(target: &str) -> Result<(), Refusal> {
         .closing());
     }
     let path = target.split('?').next().unwrap_or(target);
-    let odd = target.bytes().any(|b| b == b'\\' || !b.is_ascii())
-        || path.split('/').any(is_dot_segment)
-        || path.as_bytes().windows(3).any(is_encoded_separator);
+    // Nearly no path has what a dot segment or an encoded separator begins with.
+    let plain = memchr::memchr(b'%', path.as_bytes()).is_none() && !path.contains("/.");
+    let odd = !target.is_ascii()
+        || memchr::memchr(b'\\', target.as_bytes()).is_some()
+        || !plain
+            && (path.split('/').any(is_dot_segment)
+                || path.as_bytes().windows(3).any(is_encoded_separator));
     if odd {
         return Err(Refusal::bad(
             "target_not_allowed",
@@ -326,14 +308,12 @@ mod tests {
     }
 
     #[test]
-    fn odd_methods_versions_and_framing_are_refused() {
+    fn odd_methods_versions_and_credentials_are_refused() {
         let odd =
             |method| Request::builder().method(method).uri("/").header("host", "127.0.0.1:54123");
         assert_eq!(verdict(odd("TRACE")), 405);
         assert_eq!(verdict(odd("get")), 405);
         assert_eq!(verdict(get("/").version(Version::HTTP_10)), 505);
-        assert_eq!(verdict(get("/").header("transfer-encoding", "chunked")), 200);
-        assert_eq!(verdict(get("/").header("transfer-encoding", "gzip, chunked")), 400);
         let two = get("/").header("authorization", "Bearer a").header("authorization", "Bearer b");
         assert_eq!(verdict(two), 400);
     }

@@ -1,7 +1,6 @@
 //! The rotating proxy: everything of kmi that has a socket or a file.
 
 mod body;
-mod client_socket;
 pub mod control;
 pub mod demo;
 pub mod engine;
@@ -10,6 +9,7 @@ mod forward;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod gate;
+mod h1;
 pub mod home;
 pub mod keys;
 pub mod ledger;

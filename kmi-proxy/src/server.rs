@@ -12,23 +12,14 @@ use std::{
 };
 
 use http::{HeaderValue, header};
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
 
-use crate::{
-    client_socket::ClientSocket,
-    gate::{MAX_HEAD, Names},
-    proxy::Proxy,
-    service,
-};
+use crate::{gate::Names, h1, proxy::Proxy, service};
 
-/// Header fields a request may have.
-const HEADERS_LIMIT: usize = 100;
 /// How long accepting rests after an error such as "too many open files".
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Before the listener is handed over: how long a kept connection still answers one more request,
@@ -133,47 +124,33 @@ impl Server {
         mut orders: watch::Receiver<Order>,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (proxy, names) = (Arc::clone(&self.proxy), Arc::clone(&self.names));
-        let live = self.proxy.live();
+        let settings = &self.proxy.live().settings.proxy;
+        let limits = h1::Limits {
+            head: settings.head_timeout,
+            idle: settings.idle_timeout,
+            stall: settings.stall_timeout,
+        };
         async move {
             let _permit = permit;
-            let settings = &live.settings.proxy;
-            let (stream, head) = ClientSocket::new(stream, settings);
-            let service = service_fn(move |request| {
-                let (proxy, names, head) = (&proxy, &names, &head);
-                let serving =
-                    service::serve(Arc::clone(proxy), Arc::clone(names), Arc::clone(head), request);
-                let phase = proxy.phase().clone();
-                async move {
+            let service = |request| {
+                let serving = service::serve(Arc::clone(&proxy), Arc::clone(&names), request);
+                async {
                     let mut answer = serving.await;
-                    if phase.is_leaving() {
+                    if proxy.phase().is_leaving() {
                         let close = HeaderValue::from_static("close");
                         answer.headers_mut().insert(header::CONNECTION, close);
                     }
-                    Ok::<_, std::convert::Infallible>(answer)
+                    answer
                 }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(settings.idle_timeout)
-                .max_buf_size(MAX_HEAD)
-                .max_headers(HEADERS_LIMIT)
-                .preserve_header_case(true)
-                .serve_connection(TokioIo::new(stream), service);
-            drop(live);
-            let mut connection = std::pin::pin!(connection);
-            tokio::select! {
-                // A broken connection is the client's business; its attempt reports itself.
-                _ = connection.as_mut() => {}
-                _ = orders.changed() => {
-                    if *orders.borrow() == Order::HandOver
-                        && tokio::time::timeout(FAREWELL, connection.as_mut()).await.is_ok()
-                    {
-                        return;
-                    }
-                    connection.as_mut().graceful_shutdown();
-                    let _ = connection.await;
+            };
+            let stopped = async {
+                let _ = orders.changed().await;
+                let handed_over = *orders.borrow() == Order::HandOver;
+                if handed_over {
+                    tokio::time::sleep(FAREWELL).await;
                 }
-            }
+            };
+            h1::serve(stream, limits, stopped, service).await;
         }
     }
 }

@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Instant};
 
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Either;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 
 use crate::{
-    client_socket::HeadTap,
     forward::{self, Destination, ReplyBody},
     gate::{self, Names},
+    h1::Incoming,
     page,
     proxy::Proxy,
     quota_poll,
@@ -24,7 +24,6 @@ pub(crate) type Body = Either<ReplyBody, page::Body>;
 pub(crate) async fn serve(
     proxy: Arc<Proxy>,
     names: Arc<Names>,
-    head: Arc<HeadTap>,
     request: Request<Incoming>,
 ) -> Response<Body> {
     let arrived = Instant::now();
@@ -34,8 +33,7 @@ pub(crate) async fn serve(
         // A connection with a body that nobody reads is closed; that must not come as a surprise.
         own(if unread { refusal.closing() } else { refusal }.response())
     };
-    let checked = gate::check(&request, &names);
-    if let Err(refusal) = checked.and_then(|()| gate::on_the_wire(request.headers(), &head)) {
+    if let Err(refusal) = gate::check(&request, &names) {
         return refuse(refusal);
     }
     if request.method() == Method::OPTIONS {
@@ -46,10 +44,14 @@ pub(crate) async fn serve(
     let uri = request.uri().clone();
     match route(request.method(), &uri, base, &proxy.token) {
         Route::Health | Route::Bare => own(reply::empty(StatusCode::OK)),
-        Route::Metrics => own(page::metrics(&proxy, request.method(), request.headers()).await),
+        // In boxes is what is rare: every request's future would have room for it otherwise.
+        Route::Metrics => {
+            let answer = page::metrics(&proxy, request.method(), request.headers());
+            own(Box::pin(answer).await)
+        }
         Route::Page { rest } => {
             let answer = page::answer(&proxy, request.method(), request.headers(), rest);
-            answer.await.map(Either::Right)
+            Box::pin(answer).await.map(Either::Right)
         }
         Route::Nowhere => refuse(Refusal::not_found(base)),
         Route::Upstream { token, .. }
@@ -62,7 +64,7 @@ pub(crate) async fn serve(
                 if request.method() == Method::GET && rest == quota_poll::USAGES {
                     // The quota of one key would tell nothing of what the pool can do.
                     let limit = live.settings.health.quota_timeout;
-                    if let Some(usages) = quota_poll::usages(pool, limit).await {
+                    if let Some(usages) = Box::pin(quota_poll::usages(pool, limit)).await {
                         return own(reply::json_text(StatusCode::OK, usages));
                     }
                 }

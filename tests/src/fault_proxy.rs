@@ -143,10 +143,10 @@ async fn back(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, fault: Fault, sta
             // Without lingering, an end is a reset.
             let _ = to.as_ref().set_zero_linger();
         }
-        Some(Trouble::Stall) => std::future::pending().await,
+        Some(Trouble::Stall) => std::future::pending::<()>().await,
         Some(Trouble::HalfClose) => {
             let _ = to.shutdown().await;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         Some(Trouble::Cut) | None => {}
     }

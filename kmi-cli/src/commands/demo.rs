@@ -24,7 +24,7 @@ use kmi_stats::{
 };
 use kmi_tui::{model::Screen, status_table::status_table};
 
-use super::{Context, ending::Ending, serve, verify};
+use super::{Context, ending::Ending, verify};
 use crate::{
     args::DemoArgs,
     live::{self, Place},
@@ -41,7 +41,9 @@ const LONGEST: Duration = Duration::from_secs(20);
 const LIGHT: Duration = Duration::from_millis(150);
 
 pub(super) fn run(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<ExitCode> {
-    serve::runtime()?.block_on(demo(context, args))
+    // The stand-in and the visitors run beside the proxy, and the screen has this thread.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(demo(context, args))
 }
 
 async fn demo(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<ExitCode> {

@@ -49,9 +49,10 @@ fn flags(args: &ServeArgs) -> Vec<Flag> {
     args.listen.iter().map(listen).collect()
 }
 
-/// The runtime that proxies run on.
+/// The runtime that proxies run on. One thread carries tens of thousands of requests a second, and
+/// none of them pays for waking another thread; what blocks or writes has threads of its own.
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")
@@ -104,8 +105,7 @@ async fn serve_on(
         tokio::select! {
             _ = ordered.wait_for(|order| *order != Order::Serve) => break,
             _ = ending.next() => break,
-            // Reading files blocks, so it is not for this thread.
-            _ = hangup.recv() => drop(tokio::task::block_in_place(|| engine.reload())),
+            _ = hangup.recv() => engine.reload().await,
             Ok(()) = reloads.changed() => {
                 let reply = reloads.borrow_and_update().clone();
                 problems = tell_reload(reply, problems, context);

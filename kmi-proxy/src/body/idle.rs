@@ -11,6 +11,8 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use crate::h1;
+
 /// A body, and how long it may stand still.
 ///
 /// The timer is set only while the body is waited for, and moved only when it fires: a frame
@@ -29,7 +31,7 @@ pub(crate) struct Idle<B> {
 pub(crate) enum IdleError {
     /// The body broke.
     #[error(transparent)]
-    Broken(#[from] hyper::Error),
+    Broken(#[from] h1::Error),
     /// Nothing came for too long.
     #[error("nothing came for {0:?}")]
     StoodStill(Duration),
@@ -57,7 +59,7 @@ impl<B> Idle<B> {
 
 impl<B> Body for Idle<B>
 where
-    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+    B: Body<Data = Bytes, Error = h1::Error> + Unpin,
 {
     type Data = Bytes;
     type Error = IdleError;
@@ -96,12 +98,12 @@ mod tests {
 
     impl Body for Script {
         type Data = Bytes;
-        type Error = hyper::Error;
+        type Error = h1::Error;
 
         fn poll_frame(
             mut self: Pin<&mut Self>,
             cx: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        ) -> Poll<Option<Result<Frame<Bytes>, h1::Error>>> {
             self.0.poll_recv(cx).map(|data| data.map(|data| Ok(Frame::data(data))))
         }
     }

@@ -10,9 +10,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
 use super::{Idle, IdleError};
+use crate::h1::Incoming;
 
 /// The body of an upstream request: held whole, so that it can be sent again, or passed on as it
 /// comes.
@@ -37,6 +38,16 @@ impl Outgoing {
         match self {
             Self::Whole(_) => None,
             Self::Streamed { passed, .. } => Some(Arc::clone(passed)),
+        }
+    }
+}
+
+impl Outgoing {
+    /// The same body once more, where it is held.
+    pub(crate) fn again(&self) -> Option<Self> {
+        match self {
+            Self::Whole(bytes) => Some(Self::Whole(bytes.clone())),
+            Self::Streamed { .. } => None,
         }
     }
 }

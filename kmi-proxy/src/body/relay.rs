@@ -40,8 +40,8 @@ impl<E: RelayEnd> Relay<E> {
         relay
     }
 
-    /// hyper does not poll a body again whose last byte it has: so the end is looked for after
-    /// every piece.
+    /// Nobody polls a body again whose last byte it has: so the end is looked for after every
+    /// piece.
     fn look_for_the_end(&mut self) {
         if self.is_end_stream()
             && let Some(mut end) = self.end.take()
@@ -71,8 +71,8 @@ impl<E: RelayEnd> Body for Relay<E> {
                 if let Some(mut end) = self.end.take() {
                     end.broke(&error);
                 }
-                // An error here makes hyper abort the client's connection: a cut upstream must
-                // never look like a complete answer (WIRE section 5, item 5).
+                // An error here aborts the client's connection: a cut upstream must never look like
+                // a complete answer (WIRE section 5, item 5).
                 Poll::Ready(Some(Err(error)))
             }
             None => {

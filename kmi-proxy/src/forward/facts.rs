@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use kmi_core::{display, state::Policy};
 
 use crate::{peek::Peek, pool::Affinity};
@@ -61,12 +61,16 @@ impl Facts {
     }
 }
 
+const SESSION_HEADERS: [HeaderName; 4] = [
+    HeaderName::from_static("x-claude-code-session-id"),
+    HeaderName::from_static("x-session-id"),
+    HeaderName::from_static("x-session-affinity"),
+    HeaderName::from_static("session-id"),
+];
+
 /// The session that a client names in a header, in the order of WIRE section 5, item 11.
 fn session_header(headers: &HeaderMap) -> Option<String> {
-    ["x-claude-code-session-id", "x-session-id", "x-session-affinity", "session-id"]
-        .iter()
-        .find_map(|name| headers.get(*name)?.to_str().ok())
-        .map(str::to_owned)
+    SESSION_HEADERS.iter().find_map(|name| headers.get(name)?.to_str().ok()).map(str::to_owned)
 }
 
 fn method_name(method: &Method) -> Arc<str> {

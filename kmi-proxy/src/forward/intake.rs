@@ -10,10 +10,11 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 
 use crate::{
     body::{Idle, IdleError, Outgoing},
+    h1::Incoming,
     reply::Refusal,
 };
 

@@ -20,6 +20,7 @@ use kmi_health::{
 };
 
 use crate::{
+    h1,
     reply::Refusal,
     upstream::{self, SendError},
 };
@@ -97,7 +98,7 @@ pub(crate) fn answer(
     classify(&Answer { kind, status: status.as_u16(), retry, body: text }, now)
 }
 
-async fn beginning(body: &mut upstream::Answer) -> Result<(Bytes, bool), hyper::Error> {
+async fn beginning(body: &mut upstream::Answer) -> Result<(Bytes, bool), h1::Error> {
     let mut all = BytesMut::new();
     while !body.is_end_stream() {
         let Some(frame) = body.frame().await else { break };
@@ -129,7 +130,7 @@ pub(crate) fn failure(error: &SendError) -> (Verdict, Refusal) {
     verdict(outcome, status, code, &error.to_string())
 }
 
-fn cut(error: &hyper::Error) -> (Verdict, Refusal) {
+fn cut(error: &h1::Error) -> (Verdict, Refusal) {
     let text = format!("the upstream's answer broke off: {error}");
     verdict(Outcome::UpstreamCut, StatusCode::BAD_GATEWAY, "upstream_cut", &text)
 }

@@ -20,7 +20,7 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use http::{Request, Response, header, request::Parts};
 use http_body_util::{Either, Full};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use jiff::Timestamp;
 use kmi_core::outcome::Outcome;
 use kmi_health::{
@@ -38,6 +38,7 @@ use self::{
 pub(crate) use self::{intake::ReplayBudget, relay::Observer};
 use crate::{
     body::{Idle, Relay},
+    h1::Incoming,
     peek::{Peek, peek},
     pool::{Affinity, NoKey, Pool, Retry, Tried, Wait},
     proxy::{Live, Proxy},
@@ -194,7 +195,11 @@ impl<'a> Journey<'a> {
         let place = if any_key { Wait::InLine } else { Wait::Beside };
         let model = self.facts.model.as_deref();
         let pick = |now| self.pool.pick(&self.tried, model, &self.affinity, now);
-        let picked = self.pool.waiting().pick(place, deadline, pick).await?;
+        let picked = match deadline {
+            None => pick(Timestamp::now())?,
+            // Boxed: hardly any request ever waits, and each has room for it otherwise.
+            Some(_) => Box::pin(self.pool.waiting().pick(place, deadline, pick)).await?,
+        };
         let begin = Begin {
             pool: Arc::clone(self.pool),
             sink: self.proxy.sink.clone(),
@@ -239,7 +244,8 @@ impl<'a> Journey<'a> {
                         Verdict::of(Outcome::Ok),
                     ));
                 }
-                self.refused(attempt, sent).await
+                // In a box, as are other rare ways: every request's future would have room for it.
+                Box::pin(self.refused(attempt, sent)).await
             }
         }
     }
@@ -272,7 +278,7 @@ impl<'a> Journey<'a> {
         attempt.first_byte();
         attempt.seen.bytes = bytes;
         let (mut parts, rest) = sent.response.into_parts();
-        relay::rebuild(&mut parts, &attempt, self.template.method());
+        relay::rebuild(&mut parts, &attempt);
         let everybodys = attempt.end(&verdict);
         let verdict = if everybodys { judge::as_everybodys(verdict) } else { verdict };
         let body = if answers_here {
@@ -356,7 +362,7 @@ impl<'a> Journey<'a> {
         let upload = UploadScan::of(self.pool, &attempt, &parts);
         let observer = Observer::new(attempt, verdict, scan, upload);
         let body = Idle::new(body, self.upstream.settings().idle_timeout);
-        relay::relay(parts, head, body, observer, self.template.method())
+        relay::relay(parts, head, body, observer)
     }
 
     fn answer_exhausted(&self, exhausted: Exhausted) -> Response<ReplyBody> {

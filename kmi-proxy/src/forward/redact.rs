@@ -76,17 +76,18 @@ pub(crate) fn has_key(text: &str, pool: &Pool) -> bool {
 }
 
 fn masked(text: &[u8], key: &Key) -> Option<Vec<u8>> {
-    replace(text, key.secret.expose().as_bytes(), key.secret.masked().as_bytes())
+    replace(text, key.secret.expose().as_bytes(), || key.secret.masked())
 }
 
 /// `None` when there is nothing to replace.
-fn replace(text: &[u8], secret: &[u8], mask: &[u8]) -> Option<Vec<u8>> {
+fn replace(text: &[u8], secret: &[u8], mask: impl Fn() -> String) -> Option<Vec<u8>> {
     let find = |text: &[u8]| memmem::find(text, secret);
     let mut at = find(text)?;
+    let mask = mask();
     let (mut rest, mut clean) = (text, Vec::with_capacity(text.len()));
     loop {
         clean.extend_from_slice(&rest[..at]);
-        clean.extend_from_slice(mask);
+        clean.extend_from_slice(mask.as_bytes());
         rest = &rest[at + secret.len()..];
         match find(rest) {
             Some(next) => at = next,
@@ -103,9 +104,10 @@ mod tests {
 
     #[test]
     fn every_occurrence_goes() {
-        let clean = replace(b"key sk-12345678, again sk-12345678", b"sk-12345678", b"sk-*");
-        assert_eq!(clean.as_deref(), Some(&b"key sk-*, again sk-*"[..]));
-        assert_eq!(replace(b"nothing here", b"sk-12345678", b"sk-*"), None);
-        assert_eq!(replace(b"sk", b"sk-12345678", b"sk-*"), None);
+        let clean = |text: &[u8]| replace(text, b"sk-12345678", || "sk-*".to_owned());
+        let cleaned = clean(b"key sk-12345678, again sk-12345678");
+        assert_eq!(cleaned.as_deref(), Some(&b"key sk-*, again sk-*"[..]));
+        assert_eq!(clean(b"nothing here"), None);
+        assert_eq!(clean(b"sk"), None);
     }
 }

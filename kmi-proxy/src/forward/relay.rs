@@ -1,9 +1,7 @@
 //! The upstream's answer on its way to the client: its head rebuilt, its body observed.
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, response::Parts,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header, response::Parts};
 use http_body_util::Either;
 use hyper::Response;
 use kmi_core::outcome::Outcome;
@@ -102,26 +100,20 @@ pub(crate) fn relay(
     head: Bytes,
     body: Idle<Answer>,
     observer: Observer,
-    method: &Method,
 ) -> Response<ReplyBody> {
     if let Some(attempt) = &observer.attempt {
-        rebuild(&mut parts, attempt, method);
+        rebuild(&mut parts, attempt);
     }
     Response::from_parts(parts, Either::Right(Relay::new(head, body, observer)))
 }
 
 /// Takes out what belongs to the upstream's connection or would open kmi to web pages, and adds
 /// kmi's own headers.
-pub(crate) fn rebuild(parts: &mut Parts, attempt: &Attempt, method: &Method) {
+pub(crate) fn rebuild(parts: &mut Parts, attempt: &Attempt) {
     // An HTTP/1.0 answer would go on as such, and its end could not be told from a cut.
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
     strip_hop_by_hop(headers);
-    // hyper writes the length from the body. Only where there is a length but no body does the
-    // upstream's word stand.
-    if method != Method::HEAD && parts.status != StatusCode::NOT_MODIFIED {
-        headers.remove(header::CONTENT_LENGTH);
-    }
     let cors: Vec<HeaderName> = headers
         .keys()
         .filter(|name| name.as_str().starts_with("access-control-"))

@@ -89,10 +89,6 @@ impl Template {
         Self { method: parts.method, target, headers, extensions: parts.extensions, credential }
     }
 
-    pub(crate) fn method(&self) -> &Method {
-        &self.method
-    }
-
     /// The request of one attempt.
     pub(crate) fn with(&self, key: &ApiKey, body: Outgoing) -> Request<Outgoing> {
         let mut request = Request::new(body);

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kmi_core::{
     eligible::{Eligible, KeySet},
     inventory::{Inventory, Key},
@@ -27,6 +27,10 @@ use super::{
 };
 use crate::ledger::{Resumed, TurnPage};
 
+/// Requests that ask at once may come in another order, and clocks are corrected a little; more
+/// than this is a clock that was set back.
+const SET_BACK: SignedDuration = SignedDuration::from_secs(5);
+
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) inventory: Arc<Inventory>,
@@ -42,6 +46,8 @@ pub(super) struct State {
     resting: Option<Resumed>,
     sessions: Sessions,
     page: TurnPage,
+    /// The newest time that was seen.
+    newest: Timestamp,
     /// Turns that were given out and have not ended.
     pub(super) open_turns: u64,
 }
@@ -69,6 +75,7 @@ impl State {
             resting: start.resumed,
             sessions: Sessions::default(),
             page: start.page,
+            newest: now,
             open_turns: 0,
         };
         state.adopt(start.inventory, start.policy, now, journal)?;
@@ -122,8 +129,17 @@ impl State {
         })
     }
 
-    /// Lets time pass for the keys' health: one comparison when nothing is due.
+    /// Lets time pass for the keys' health: two comparisons when nothing is due.
     pub(super) fn refresh(&mut self, now: Timestamp, journal: &Journal) {
+        if now < self.newest {
+            if self.newest.duration_since(now) > SET_BACK {
+                let changes = self.board.clock_set_back(now);
+                self.settle(changes, journal);
+                self.newest = now;
+            }
+        } else {
+            self.newest = now;
+        }
         if self.board.next_change().is_some_and(|due| due <= now) {
             let changes = self.board.refresh(now);
             self.settle(changes, journal);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use rustls::{ClientConfig, RootCertStore};
 use tower_service::Service as _;
 
@@ -50,7 +50,7 @@ impl Connector {
 
     async fn establish(&self) -> Result<Connection, BoxError> {
         let stream = self.https.clone().call(self.root.clone()).await?;
-        Ok(Connection::new(stream).await?)
+        Ok(Connection::new(Box::new(TokioIo::new(stream))))
     }
 }
 

@@ -15,10 +15,14 @@ use tokio::time::timeout;
 
 use super::{
     answer::Answer,
-    connect::{ConnectError, Connector, chain},
+    connect::{ConnectError, Connector},
     connection::Connection,
 };
-use crate::{body::Outgoing, settings::UpstreamSettings};
+use crate::{
+    body::Outgoing,
+    h1::{self, Failed},
+    settings::UpstreamSettings,
+};
 
 /// How long an unused connection is kept. Gateways close idle connections after 60 s and more; a
 /// request that meets a closing connection is lost, so kmi closes first.
@@ -95,23 +99,26 @@ impl Origin {
         self: &Arc<Self>,
         request: Request<Outgoing>,
     ) -> Result<Sent, SendError> {
-        let mut request = request;
+        let (parts, mut body) = request.into_parts();
+        let request = Request::from_parts(parts, ());
         loop {
             let (mut connection, connect, reused) = self.checkout().await?;
-            let passed = request.body().passed();
-            let sending = connection.send(request);
-            let mut error = match self.in_time(sending, passed).await {
+            let (passed, again) = (body.passed(), body.again());
+            let sending = connection.send(&request, body);
+            match self.in_time(sending, passed).await {
                 None => return Err(SendError::Timeout(self.first_byte_timeout)),
                 Some(Ok(response)) => {
-                    let answer = |body| Answer::new(body, connection, Arc::clone(self));
+                    let answer = |()| Answer::new(connection, Arc::clone(self));
                     return Ok(Sent { response: response.map(answer), connect });
                 }
-                Some(Err(error)) => error,
-            };
-            match error.take_message() {
-                Some(unsent) if reused => request = unsent,
-                Some(_) => return Err(SendError::Connect(chain(error.error()))),
-                None => return Err(judge(error.error())),
+                Some(Err(Failed::Unsent(_))) if let (true, Some(whole)) = (reused, again) => {
+                    body = whole;
+                }
+                Some(Err(Failed::Unsent(error))) => {
+                    return Err(SendError::Connect(error.to_string()));
+                }
+                Some(Err(Failed::Body)) => return Err(SendError::RequestBody),
+                Some(Err(Failed::Answer(error))) => return Err(judge(&error)),
             }
         }
     }
@@ -160,7 +167,7 @@ impl Origin {
             }
         }
         let start = Instant::now();
-        let connected = self.connector.connect().await;
+        let connected = Box::pin(self.connector.connect()).await;
         let connection =
             connected.map_err(|error: ConnectError| SendError::Connect(error.to_string()))?;
         Ok((connection, start.elapsed(), false))
@@ -172,12 +179,9 @@ impl Origin {
     }
 }
 
-fn judge(error: &hyper::Error) -> SendError {
-    if error.is_user() {
-        SendError::RequestBody
-    } else if error.is_parse() {
-        SendError::Protocol(chain(error))
-    } else {
-        SendError::Closed(chain(error))
+fn judge(error: &h1::Error) -> SendError {
+    match error {
+        h1::Error::Malformed(_) | h1::Error::TooLarge => SendError::Protocol(error.to_string()),
+        h1::Error::Cut | h1::Error::Io(_) => SendError::Closed(error.to_string()),
     }
 }

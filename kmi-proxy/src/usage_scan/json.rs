@@ -79,7 +79,8 @@ impl JsonScan {
             }
             b'{' | b'[' => {
                 if self.expected && byte == b'{' && self.taken.is_none() {
-                    self.taken = Some(Taken { bytes: Vec::new(), depth: self.depth });
+                    let bytes = Vec::with_capacity(256);
+                    self.taken = Some(Taken { bytes, depth: self.depth });
                 }
                 self.expected = false;
                 self.depth = self.depth.saturating_add(1);
