@@ -16,28 +16,20 @@ import argparse
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import urllib.error
-import urllib.request
 import venv
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+sys.dont_write_bytecode = True
+from running import PATIENCE, ROOT, TARGET, binary  # noqa: E402
+from watched import LABELS, ODD, SCRIPT, Demo, Kmi, Server, upstream  # noqa: E402
+
 PLACE = TARGET / "page"
 PACKAGES = ["selenium==4.51.0", "prometheus-client==0.26.0"]
 FILES = ROOT / "kmi-proxy" / "src" / "page" / "files"
-PATIENCE = 30
-LABELS = ["alpha", "<b>bravo</b>", "charlie & co"]
-LIMITED = "sk-page-key-0001"
-SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
-ODD = "bell\u0007 c1\u009b bidi\u202eevil\u2066 " + SCRIPT
 
 
 def with_packages():
@@ -59,114 +51,6 @@ from selenium import webdriver  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
-
-
-class Server(ThreadingHTTPServer):
-    """A server on a free port whose answers `answer(handler)` writes."""
-
-    daemon_threads = True
-
-    def __init__(self, answer):
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self):
-                answer(self)
-
-            do_POST = do_GET
-
-            def log_message(self, *_):
-                pass
-
-            def reply(self, status, body, kind="application/json", **headers):
-                data = body.encode() if isinstance(body, str) else body
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(data)))
-                for name, value in headers.items():
-                    self.send_header(name.replace("_", "-"), value)
-                self.end_headers()
-                self.wfile.write(data)
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.port = self.server_address[1]
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-def upstream(handler):
-    """Answers as a model would; the first key is limited for the model `limited`."""
-    body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
-    model = json.loads(body or b"{}").get("model", "")
-    if model == "limited" and handler.headers["Authorization"].endswith(LIMITED):
-        error = {"error": {"message": f"slow down {ODD}", "type": "rate_limit_reached_error"}}
-        return handler.reply(429, json.dumps(error), Retry_After="20")
-    usage = {"prompt_tokens": 1200, "completion_tokens": 34, "prompt_tokens_details": {"cached_tokens": 1000}}
-    return handler.reply(200, json.dumps({"choices": [], "usage": usage}))
-
-
-def binary():
-    if "KMI" in os.environ:
-        return os.environ["KMI"]
-    subprocess.run(["cargo", "build", "--quiet", "--locked", "-p", "kmi-cli"], cwd=ROOT, check=True)
-    return str(TARGET / "debug" / "kmi")
-
-
-class Kmi:
-    """A running `kmi serve` on a home of its own."""
-
-    def __init__(self, kmi, home, upstream_port):
-        self.kmi, self.home = kmi, home
-        auths = home / "_auths"
-        auths.mkdir(mode=0o700, parents=True)
-        home.chmod(0o700)
-        for number, label in enumerate(LABELS, 1):
-            file = auths / f"{number}.json"
-            file.write_text(json.dumps({"api_key": f"sk-page-key-{number:04}", "label": label}))
-            file.chmod(0o600)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        (home / "kmi.config.toml").write_text(
-            f'[proxy]\nlisten = "127.0.0.1:{self.port}"\n'
-            f'[upstream.kimi]\nkind = "openai"\nbase_url = "http://127.0.0.1:{upstream_port}/v1"\n'
-            '[rotation]\nmode = "auto"\n'
-        )
-        self.origin = f"http://127.0.0.1:{self.port}"
-        self.start()
-        self.token = (home / "state" / "token").read_text().strip()
-
-    def start(self):
-        self.process = subprocess.Popen([self.kmi, "--home", self.home, "serve"], stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline(), "kmi serve did not start"
-
-    def run(self, *args, **env):
-        desktop = ("DISPLAY", "WAYLAND_DISPLAY")
-        env = {k: v for k, v in os.environ.items() if k not in desktop} | env
-        done = subprocess.run([self.kmi, "--home", self.home, *args], env=env, capture_output=True, text=True)
-        assert done.returncode == 0, f"kmi {args}: {done.stderr}"
-        return done.stdout.strip()
-
-    def page(self):
-        return self.run("trace", "--web")
-
-    def chat(self, model="kimi-for-coding", session=None):
-        """One request; the status of its answer."""
-        body = json.dumps({"model": model, "messages": [], "prompt_cache_key": session}).encode()
-        return self.ask("/kmi-rotor/v1/chat/completions", body, Content_Type="application/json")[0]
-
-    def ask(self, path, body=None, token=True, **headers):
-        headers = {name.replace("_", "-"): value for name, value in headers.items()}
-        if token:
-            headers["Authorization"] = f"Bearer {self.token}"
-        request = urllib.request.Request(self.origin + path, body, headers)
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-                return answer.status, answer.headers, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.headers, error.read().decode()
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(PATIENCE)
 
 
 class Browser:
@@ -636,16 +520,9 @@ def check(only):
 
 def picture(path):
     """The page before `kmi demo`, as README shows it."""
-    kmi = binary()
-    env = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    command = [kmi, "demo", "--serve", "--requests", "400", "--color", "never"]
-    demo = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=env)
-    browser = None
+    demo, browser = Demo(binary(), 400), None
     try:
-        home = next(found[1] for line in demo.stderr if (found := re.search(r"--home (\S+) trace", line)))
-        threading.Thread(target=demo.stderr.read, daemon=True).start()
-        web = [kmi, "--home", home, "trace", "--web"]
-        url = subprocess.run(web, check=True, capture_output=True, text=True, env=env).stdout.strip()
+        url = demo.run("trace", "--web")
         browser = Browser()
         browser.size(1500, 1010)
         browser.scheme("light")
@@ -658,8 +535,7 @@ def picture(path):
     finally:
         if browser:
             browser.quit()
-        demo.terminate()
-        demo.wait(PATIENCE)
+        demo.stop()
 
 
 if __name__ == "__main__":

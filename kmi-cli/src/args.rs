@@ -7,6 +7,7 @@ mod client;
 mod keys;
 mod moment;
 mod seed;
+mod simulate;
 mod trace;
 mod usage;
 mod usage_error;
@@ -19,7 +20,10 @@ pub(crate) use self::{
     client::{EnvArgs, RunArgs, Shell},
     keys::KeysCommand,
     moment::Moment,
-    trace::{ExportArgs, ExportFormat, Filter, ShowArgs, TraceArgs, TraceCommand, VerifyArgs},
+    simulate::SimulateArgs,
+    trace::{
+        ExportArgs, ExportFormat, Filter, HeadArgs, ShowArgs, TraceArgs, TraceCommand, VerifyArgs,
+    },
     usage::{Grouping, UsageArgs},
     usage_error::UsageError,
 };
@@ -185,6 +189,9 @@ Examples:
     /// Sum up requests, tokens, and what the rotation cost in lost cache
     #[command(after_help = usage::HELP)]
     Usage(UsageArgs),
+    /// Rotate made-up keys under a made-up load: the schedule, and its proof
+    #[command(after_help = simulate::HELP)]
+    Simulate(SimulateArgs),
     /// Show and check the configuration
     Config {
         #[command(subcommand)]

@@ -9,6 +9,7 @@ mod keys;
 mod rotate;
 mod run;
 mod serve;
+mod simulate;
 mod status;
 mod top;
 mod trace;
@@ -98,6 +99,7 @@ pub(crate) fn run(cli: Cli, env: &Environment, output: Output) -> anyhow::Result
         Some(Command::Rotate(args)) => rotate::rotate(&context, &args),
         Some(Command::Run(args)) => run::run(&context, &args),
         Some(Command::Serve(args)) => serve::serve(&context, &args),
+        Some(Command::Simulate(args)) => simulate::run(&context, &args),
         Some(Command::Status(args)) => status::run(&context, &args),
         Some(Command::Stop) => serve::stop(&context),
         Some(Command::Top) => top::run(&context),

@@ -24,6 +24,7 @@ pub(crate) use self::{
     layers::Origin,
     problem::{ConfigError, Problem},
     resolve::Row,
+    value::duration,
 };
 use self::{
     layers::{Layers, Written},

@@ -1,31 +1,30 @@
 //! The live views over a home: what they are fed with, and how their wishes are carried out.
 //!
-//! Threads of their own ask the running proxy and read the ledger; they put what they find into a
-//! mailbox, from which the screen takes it. They end with the process.
+//! One thread reads the running proxy's feed, two others carry out wishes; they put what they
+//! find into a mailbox, from which the screen takes it. They end with the process.
 
 mod export;
-mod follow;
-mod proof;
+mod resting;
 mod signals;
-mod state;
+mod watch;
 mod wishes;
 
 use std::{
     process::ExitCode,
     sync::{
         Arc,
-        atomic::AtomicU64,
         mpsc::{SyncSender, sync_channel},
     },
     thread,
 };
 
 use jiff::Timestamp;
-use kmi_proxy::home::Home;
+use kmi_core::display::visible;
+use kmi_proxy::{control, home::Home};
 use kmi_tui::{
-    feed::{Desk, Feed, Mailbox, News, Wish},
+    feed::{Desk, Feed, Mailbox, News, Status, Wish},
     model::{Ending, Screen},
-    screen::{self, Start},
+    screen::{self, Process, Start},
     theme::Theme,
 };
 
@@ -34,7 +33,7 @@ use crate::{
     output::Output,
 };
 
-/// Most wishes that wait.
+/// Most wishes that wait, of each kind.
 const WISHES: usize = 16;
 
 /// The home that is looked at.
@@ -51,8 +50,6 @@ pub(crate) struct Place {
 struct Shared {
     place: Place,
     mailbox: Arc<Mailbox>,
-    /// The newest line that came in.
-    newest: Arc<AtomicU64>,
 }
 
 struct LiveFeed(Arc<Mailbox>);
@@ -63,11 +60,16 @@ impl Feed for LiveFeed {
     }
 }
 
-struct LiveDesk(SyncSender<Wish>);
+/// What asks a provider may take a while, and nobody who only wants to look waits for it.
+struct LiveDesk {
+    acts: SyncSender<Wish>,
+    looks: SyncSender<Wish>,
+}
 
 impl Desk for LiveDesk {
     fn ask(&self, wish: Wish) -> bool {
-        self.0.try_send(wish).is_ok()
+        let waiting = if matches!(wish, Wish::Act(_)) { &self.acts } else { &self.looks };
+        waiting.try_send(wish).is_ok()
     }
 }
 
@@ -80,18 +82,17 @@ pub(crate) fn show(
     filter: String,
     output: Output,
 ) -> anyhow::Result<ExitCode> {
-    let (wishes, waiting) = sync_channel(WISHES);
+    let ((acts, to_do), (looks, to_look_up)) = (sync_channel(WISHES), sync_channel(WISHES));
     let mailbox = Arc::new(Mailbox::default());
-    let shared = Shared { place, mailbox: Arc::clone(&mailbox), newest: Arc::default() };
-    signals::watch(Arc::clone(&mailbox))?;
-    start("status", &shared, state::watch)?;
-    start("follow", &shared, follow::watch)?;
-    start("proof", &shared, proof::watch)?;
-    start("wishes", &shared, move |shared| wishes::carry_out(shared, &waiting))?;
+    let shared = Shared { place, mailbox: Arc::clone(&mailbox) };
+    let process = Process { signals: signals::watch()?, stop: signals::stop };
+    start("watch", &shared, watch::watch)?;
+    start("acts", &shared, move |shared| wishes::carry_out(shared, &to_do))?;
+    start("looks", &shared, move |shared| wishes::carry_out(shared, &to_look_up))?;
 
     let start = Start { screen, filter, theme: Theme { colors: output.color_data() } };
-    let desk = Box::new(LiveDesk(wishes));
-    let (ending, panics) = screen::run(&start, LiveFeed(mailbox), desk, &signals::stop)?;
+    let desk = Box::new(LiveDesk { acts, looks });
+    let (ending, panics) = screen::run(&start, LiveFeed(mailbox), desk, &process)?;
     for panic in panics {
         output.warning(panic, "please report it; what was on the screen may be incomplete");
     }
@@ -108,4 +109,17 @@ fn start(
 ) -> std::io::Result<()> {
     let shared = shared.clone();
     thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared)).map(drop)
+}
+
+/// What a proxy tells of itself and its keys, as the views take it.
+fn status(told: control::Status) -> Status {
+    let failure = told.trace_failure.map(|it| format!("the trace cannot be written: {it}"));
+    let problems = told.problems.into_iter().map(|it| format!("{} ({})", it.message, it.hint));
+    let siblings = told.siblings.iter().map(|keys| {
+        let keys: Vec<_> = keys.iter().map(|label| visible(label)).collect();
+        let keys = keys.join(", ");
+        format!("{keys} are keys of one account: rotation among them gains nothing")
+    });
+    let problems = failure.into_iter().chain(problems).chain(siblings).collect();
+    Status { snapshot: told.snapshot, problems }
 }

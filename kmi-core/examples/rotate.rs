@@ -1,7 +1,10 @@
 //! Three keys take turns; one is blocked for a while, one request is retried, and the trace of it
 //! all is printed as `kmi verify FILE` reads it.
 //!
-//!     cargo run -p kmi-core --example rotate
+//!     cargo run -p kmi-core --example rotate [-- gap | violated]
+//!
+//! With `gap` the process is killed while requests 4 and 5 are under way; with `violated` somebody
+//! who prefers `alpha` has put it into the line of request 5, and chained the lines anew.
 
 #![expect(clippy::print_stdout, reason = "printing is what the example is for")]
 
@@ -15,10 +18,12 @@ use kmi_core::{
     outcome::Outcome,
     rotation::{Rotation, Turn},
     state::{Mode, Policy},
-    trace::{Attempt, ChainHash, Epoch, EpochKey, Record, seal},
+    trace::{Attempt, ChainHash, Epoch, EpochKey, Gap, Record, seal},
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let story = std::env::args().nth(1);
+    let (killed, forged) = (story.as_deref() == Some("gap"), story.as_deref() == Some("violated"));
     let home = HomeSecret::new([42; 32]);
     let keys = ["alpha", "beta", "gamma"].map(|label| key(&home, label));
     let inventory = Inventory::new(keys.into_iter().collect::<Result<_, _>>()?);
@@ -28,6 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut trace = Trace { seq: 0, head: ChainHash::START };
     let mut now = Timestamp::UNIX_EPOCH;
+    let mut lost = Vec::new();
     trace.print(&Record::Epoch(epoch(&inventory, &rotation, now)))?;
     for request in 1..=9 {
         now += SignedDuration::from_secs(1);
@@ -38,7 +44,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let refused = request == 8 && turn.key == 2;
             let outcome = if refused { Outcome::RateLimited } else { Outcome::Ok };
             let key = &inventory.keys()[turn.key];
-            trace.print(&Record::Attempt(attempt(key, &turn, &tried, request, outcome, now)))?;
+            let mut row = attempt(key, &turn, &tried, request, outcome, now);
+            if forged && request == 5 {
+                let alpha = &inventory.keys()[0];
+                (row.slot, row.label) = (Some(0), alpha.label.shared());
+                row.key = alpha.id.to_string().into();
+            }
+            match request {
+                4 | 5 if killed => lost.push(turn.slot),
+                _ => trace.print(&Record::Attempt(row))?,
+            }
+            if killed && request == 5 {
+                trace.print(&Record::Gap(gap(&turn, std::mem::take(&mut lost), now)))?;
+            }
             if !refused {
                 break;
             }
@@ -95,6 +113,19 @@ fn epoch(inventory: &Inventory, rotation: &Rotation, ts: Timestamp) -> Epoch {
         keys: inventory.keys().iter().map(row).collect(),
         ring: rotation.ring().layout().to_vec(),
         cursor: rotation.cursor(),
+    }
+}
+
+/// The run of turns that ends with this one; how they ended is not known.
+fn gap(last: &Turn, slots: Vec<usize>, ts: Timestamp) -> Gap {
+    Gap {
+        ts,
+        upstream: "kimi".into(),
+        epoch: last.epoch,
+        from_turn: last.number + 1 - slots.len() as u64,
+        to_turn: last.number,
+        slots: Some(slots),
+        reason: "process_died".into(),
     }
 }
 

@@ -1,5 +1,5 @@
-//! kmi's home: where configuration, keys, state and the control socket are, and the two secrets
-//! that are made there (CONTRACT section 1).
+//! kmi's home: where configuration, keys, state and the control socket are, and the three
+//! secrets that are made there (CONTRACT section 1).
 //!
 //! Directories are 0700 and files 0600 under any umask. The token and the home's secret are made
 //! once, even when two processes start in a fresh home at the same moment: the loser reads what
@@ -14,6 +14,7 @@ use std::{
 };
 
 use kmi_core::key::HomeSecret;
+use kmi_stats::checkpoint::Signer;
 
 pub use self::{
     private::{create_private_dir, create_private_file},
@@ -23,7 +24,7 @@ pub use self::{
 /// The paths of one home.
 ///
 /// All paths are absolute when the root is; nothing here touches the disk but [`Home::create`],
-/// [`Home::token`] and [`Home::secret`].
+/// [`Home::token`], [`Home::secret`] and [`Home::signer`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
     root: PathBuf,
@@ -180,6 +181,13 @@ impl Home {
     /// The client token if there is one, without making anything.
     pub fn existing_token(&self) -> Result<Option<Token>, HomeError> {
         Ok(token::read(&self.token_file())?.map(|bytes| Token::new(&bytes)))
+    }
+
+    /// The key that signs checkpoints of the trace; made as [`Home::token`] is.
+    pub fn signer(&self) -> Result<Signer, HomeError> {
+        let path = self.state.join("checkpoint.key");
+        let seed = token::read_or_make(&path)?;
+        Signer::new(&seed).map_err(|_| HomeError::Damaged { path, why: "it makes no key" })
     }
 
     /// The secret that key ids are derived from; made as [`Home::token`] is.

@@ -98,6 +98,7 @@ impl Rotor {
         home.create()?;
         let (token, secret) = (home.token()?, home.secret()?);
         let (ledger, recovered) = Ledger::open(home.state_dir(), &setup.settings.trace, now)?;
+        ledger.sign_with(home.signer()?);
         let answers = Answers::default();
         let loaded = keys::load(&sources(&home, &setup, &answers, Duration::ZERO), &secret);
         let stored = ledger.settings();

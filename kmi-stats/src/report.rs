@@ -183,6 +183,11 @@ pub struct ChainReport {
     /// What is wrong with the first bad line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// How many of the lines are checkpoints.
+    pub checkpoints: u64,
+    /// The public key that signed every one of them; absent when signatures were not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
 }
 
 /// What became of a head hash that was noted earlier.

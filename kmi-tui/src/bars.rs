@@ -63,7 +63,7 @@ pub(crate) fn apart(table: &mut comfy_table::Table) {
 }
 
 /// Aligns columns of numbers.
-pub(crate) fn right(table: &mut comfy_table::Table, columns: &[usize]) {
+pub fn right(table: &mut comfy_table::Table, columns: &[usize]) {
     for column in columns {
         if let Some(column) = table.column_mut(*column) {
             column.set_cell_alignment(comfy_table::CellAlignment::Right);

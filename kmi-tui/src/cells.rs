@@ -60,6 +60,29 @@ impl Cells {
     }
 }
 
+/// Which columns of a table there is room for, in their order from left to right.
+///
+/// `wishes` are widths by importance: one after the other a column gets its room, or more of it,
+/// where that much is left. A blank follows each column, but for the last one.
+pub(crate) fn fit<C: Copy + PartialEq>(
+    order: &[C],
+    wishes: &[(C, usize)],
+    width: usize,
+) -> Vec<(C, usize)> {
+    let mut fitting: Vec<(C, usize)> = order.iter().map(|column| (*column, 0)).collect();
+    let mut left = width + 1;
+    for (column, wanted) in wishes {
+        let Some((_, taken)) = fitting.iter_mut().find(|(it, _)| it == column) else { continue };
+        let more = if *taken == 0 { wanted + 1 } else { wanted.saturating_sub(*taken) };
+        if more <= left {
+            left -= more;
+            *taken = *wanted;
+        }
+    }
+    fitting.retain(|(_, width)| *width > 0);
+    fitting
+}
+
 /// The columns that a text takes.
 pub(crate) fn width(text: &str) -> usize {
     text.width()
@@ -122,6 +145,18 @@ mod tests {
             }
         }
         assert_eq!([cut("abcdef", 4), end("abcdef", 4)], ["abc…", "…def"]);
+    }
+
+    #[test]
+    fn what_matters_most_has_its_room_first() {
+        let wishes = [('c', 4), ('a', 2), ('b', 9), ('c', 6)];
+        let at = |width| fit(&['a', 'b', 'c'], &wishes, width);
+        assert_eq!(at(1), []);
+        assert_eq!(at(3), [('a', 2)]);
+        assert_eq!(at(4), [('c', 4)]);
+        assert_eq!(at(7), [('a', 2), ('c', 4)]);
+        assert_eq!(at(9), [('a', 2), ('c', 6)]);
+        assert_eq!(at(19), [('a', 2), ('b', 9), ('c', 6)]);
     }
 
     #[test]

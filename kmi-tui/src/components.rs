@@ -10,6 +10,7 @@ pub(crate) mod filter_line;
 pub(crate) mod footer;
 pub(crate) mod header;
 pub(crate) mod help;
+pub(crate) mod key_columns;
 pub(crate) mod key_detail;
 pub(crate) mod key_table;
 pub(crate) mod listener;

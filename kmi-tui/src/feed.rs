@@ -47,8 +47,6 @@ pub struct News {
     pub page: Option<Page>,
     /// Answers to other wishes.
     pub answers: Vec<Answer>,
-    /// What the process was told from outside, in order.
-    pub signals: Vec<Signal>,
 }
 
 /// The state of proxy and keys.
@@ -120,6 +118,11 @@ pub enum Action {
     },
     /// Sets the mode.
     Mode(Mode),
+    /// Ends whatever blocks a key.
+    Reset {
+        /// Its id.
+        key: String,
+    },
     /// Makes a key the active one; the mode becomes manual.
     Rotate {
         /// Its id.
@@ -146,15 +149,4 @@ pub enum Answer {
     },
     /// It could not be done; what is wrong and what to do.
     Failed(String),
-}
-
-/// What a process is told from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
-    /// End, by the signal of this number.
-    End(u8),
-    /// Let go of the terminal and stop.
-    Stop,
-    /// Go on after a stop: the terminal is not as it was.
-    Continue,
 }

@@ -12,12 +12,37 @@ use crate::{
     quantity::{countdown, seconds},
 };
 
-/// The state, for how long it lasts, and why: `blocked 32s rate_limited`.
+/// The state, for how long it lasts, and why: `blocked, back in 32s: rate limited`.
 pub(crate) fn state(key: &KeyRow, now: Timestamp) -> String {
-    let mut words = vec![key.state.as_str().to_owned()];
-    words.extend(until(key, now));
-    words.extend(key.reason.map(|reason| reason.as_str().to_owned()));
-    words.join(" ")
+    let back = until(key, now).map(|until| match key.until {
+        Some(_) => format!(", back in {until}"),
+        None => format!(", {until}"),
+    });
+    let why = key.reason.map(|reason| format!(": {}", why(reason)));
+    format!("{}{}{}", key.state.as_str(), back.unwrap_or_default(), why.unwrap_or_default())
+}
+
+/// A reason in words.
+pub(crate) fn why(reason: Reason) -> String {
+    reason.as_str().replace('_', " ")
+}
+
+/// A reason in eight columns.
+pub(crate) fn why_in_short(reason: Reason) -> &'static str {
+    match reason {
+        Reason::AccountTerminated => "closed",
+        Reason::AuthFailed => "refused",
+        Reason::BalanceExhausted => "no money",
+        Reason::ConcurrencyLimited => "too many",
+        Reason::Failing => "failing",
+        Reason::MembershipLapsed => "lapsed",
+        Reason::ModelNotAllowed => "no model",
+        Reason::QuotaExhausted => "no quota",
+        Reason::QuotaLow => "low",
+        Reason::QuotaUnknown => "quota?",
+        Reason::RateLimited => "too fast",
+        Reason::Slow => "slow",
+    }
 }
 
 /// How long a block lasts: a countdown, or that it waits for the user.

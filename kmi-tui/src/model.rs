@@ -25,7 +25,7 @@ pub(crate) use port::FeedPort;
 
 use crate::{
     components::confirm::Question,
-    feed::{Action, Answer, Desk, Signal, Status, Wish},
+    feed::{Action, Answer, Desk, Status, Wish},
     filter::Filter,
     row::Row,
     theme::Theme,
@@ -74,7 +74,6 @@ pub(crate) enum UserEvent {
     Older(Arc<Older>),
     Proof(Arc<Report>),
     Rows(Arc<Rows>),
-    Signal(Signal),
     Status(Arc<Status>),
 }
 
@@ -104,7 +103,6 @@ pub(crate) enum Msg {
     Ask(Question),
     Close,
     Confirmed(Action),
-    Continue,
     Detail(Arc<Row>),
     EditFilter,
     End(u8),

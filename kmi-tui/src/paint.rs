@@ -41,7 +41,7 @@ impl Paint {
     }
 
     /// A table without lines that is at most `width` characters wide.
-    pub(crate) fn table(self, width: u16) -> Table {
+    pub fn table(self, width: u16) -> Table {
         let mut table = Table::new();
         table
             .load_style(comfy_table::presets::NOTHING)
@@ -58,7 +58,7 @@ impl Paint {
 }
 
 /// A table's cell in the colour of its tone.
-pub(crate) fn cell(tone: Tone, text: impl Into<String>) -> Cell {
+pub fn cell(tone: Tone, text: impl Into<String>) -> Cell {
     let cell = Cell::new_owned(text.into());
     match tone {
         Tone::Bad => cell.fg(Color::Red),
@@ -71,14 +71,14 @@ pub(crate) fn cell(tone: Tone, text: impl Into<String>) -> Cell {
 }
 
 /// A table's text without blanks at line ends.
-pub(crate) fn trimmed(table: &Table) -> String {
+pub fn trimmed(table: &Table) -> String {
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
 }
 
 /// Breaks text between words so that no line is longer than `width` characters; what follows the
 /// first line is indented. A word that is longer stands alone.
-pub(crate) fn wrap(text: &str, width: u16, indent: &str) -> String {
+pub fn wrap(text: &str, width: u16, indent: &str) -> String {
     let mut out = String::new();
     let mut used = 0;
     for word in text.split_whitespace() {

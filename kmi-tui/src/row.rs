@@ -1,16 +1,14 @@
 //! A trace line as the live views hold it: read once, shown often.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
+use crate::paint::Tone;
 use jiff::Timestamp;
 use kmi_core::{
     display::visible,
     state::KeyState,
     trace::{Attempt, Epoch, Gap, HealthChange, ModeChange},
 };
-use serde::Deserialize;
-
-use crate::paint::Tone;
 
 /// A trace line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,20 +32,13 @@ pub enum Tells {
     Event(Tone, String),
 }
 
-#[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Cow<'a, str>,
-    seq: u64,
-}
-
 impl Row {
     /// Reads a line; `None` where it is none, or one of a later version of kmi.
     ///
     /// Its hash is not looked at: that is what the proof is for.
     pub fn parse(line: &str) -> Option<Self> {
-        let head: Head<'_> = serde_json::from_str(line).ok()?;
-        let (ts, tells) = match &*head.kind {
+        let (kind, seq) = head(line)?;
+        let (ts, tells) = match kind {
             "attempt" => {
                 let attempt: Box<Attempt> = serde_json::from_str(line).ok()?;
                 (attempt.ts, Tells::Attempt(attempt))
@@ -70,7 +61,7 @@ impl Row {
             }
             _ => return None,
         };
-        Some(Self { seq: head.seq, ts, tells, text: line.into() })
+        Some(Self { seq, ts, tells, text: line.into() })
     }
 
     /// A notice that lines were left out before line `seq`.
@@ -86,6 +77,18 @@ impl Row {
             Tells::Event(..) => None,
         }
     }
+}
+
+/// A line's number, without reading the rest of it.
+pub fn seq(line: &str) -> Option<u64> {
+    head(line).map(|(_, seq)| seq)
+}
+
+/// Type and number, which stand first in every line.
+fn head(line: &str) -> Option<(&str, u64)> {
+    let (kind, rest) = line.strip_prefix(r#"{"type":""#)?.split_once(r#"","seq":"#)?;
+    let end = rest.find(|c: char| !c.is_ascii_digit())?;
+    Some((kind, rest[..end].parse().ok()?))
 }
 
 /// In which tone a key's state is shown.
@@ -143,6 +146,7 @@ pub(crate) mod tests {
         let attempt = attempt(7, "work", Outcome::Ok);
         let row = Row::parse(&line(&Record::Attempt(attempt.clone()), 9)).unwrap();
         assert_eq!((row.seq, row.attempt()), (9, Some(&attempt)));
+        assert_eq!(seq(&row.text), Some(9));
     }
 
     #[test]
@@ -169,9 +173,14 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_no_line_is_left_out() {
-        for text in
-            ["", "{}", "\u{0}", r#"{"type":"later","seq":1}"#, r#"{"type":"attempt","seq":1}"#]
-        {
+        for text in [
+            "",
+            "{}",
+            "\u{0}",
+            r#"{"type":"later","seq":1}"#,
+            r#"{"type":"attempt","seq":1}"#,
+            r#"{"type":"mode","seq":"#,
+        ] {
             assert_eq!(Row::parse(text), None, "{text}");
         }
     }

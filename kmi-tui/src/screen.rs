@@ -1,6 +1,11 @@
 //! Takes the terminal, runs the program on it, and gives it back however that ends.
 
-use std::{fmt, panic, sync::Arc, thread, time::Duration};
+use std::{
+    fmt, panic,
+    sync::{Arc, mpsc::Receiver},
+    thread,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tuirealm::{
@@ -36,16 +41,36 @@ pub struct Start {
     pub theme: Theme,
 }
 
+/// What a process is told from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// End, by the signal of this number.
+    End(u8),
+    /// Let go of the terminal and stop.
+    Stop,
+    /// Go on after a stop: the terminal is not as it was.
+    Continue,
+}
+
+/// The process around the screen.
+#[derive(Debug)]
+pub struct Process {
+    /// What it is told, as it comes.
+    pub signals: Receiver<Signal>,
+    /// Stops it as SIGSTOP does; returns when it goes on.
+    pub stop: fn(),
+}
+
 /// Runs until the user quits, a signal comes in, or the terminal is gone.
 ///
-/// `stop` stops the process as SIGSTOP does and returns when it goes on; the terminal is let go
-/// meanwhile. Messages of other threads' panics are returned instead of being written over the
-/// screen. Blocks, so it is not for a thread of an async runtime.
+/// While the process is stopped the terminal is let go. Messages of other threads' panics are
+/// returned instead of being written over the screen. Blocks, so it is not for a thread of an
+/// async runtime.
 pub fn run(
     start: &Start,
     feed: impl Feed,
     desk: Box<dyn Desk>,
-    stop: &dyn Fn(),
+    process: &Process,
 ) -> Result<(Ending, Vec<String>), ScreenError> {
     let before = Arc::new(panic::take_hook());
     let back = Arc::clone(&before);
@@ -60,7 +85,7 @@ pub fn run(
             .add_port(Box::new(FeedPort::new(feed)), NEWS, AT_ONCE);
         let shown = (start.screen, Filter::parse(&start.filter));
         let mut model = Model::new(listener, terminal, desk, start.theme, shown);
-        let ending = go(&mut model, stop);
+        let ending = go(&mut model, process);
         // On an error dropping the model gives the terminal back, too.
         model.terminal().restore().map_err(|_| TerminalError::Other("cannot restore"))?;
         ending
@@ -71,15 +96,23 @@ pub fn run(
 
 fn go(
     model: &mut Model<CrosstermTerminalAdapter>,
-    stop: &dyn Fn(),
+    process: &Process,
 ) -> Result<Ending, TerminalError> {
     loop {
-        match model.step() {
+        // Not by way of the listener: once the terminal has hung up, crossterm never comes back
+        // from reading it, and whoever waits for the listener waits for ever.
+        let step = match process.signals.try_recv() {
+            Ok(Signal::End(signal)) => Step::End(Ending::Signal(signal)),
+            Ok(Signal::Stop) => Step::Stop,
+            Ok(Signal::Continue) => Step::Retake,
+            Err(_) => model.step(),
+        };
+        match step {
             Step::Go => {}
             Step::End(ending) => return Ok(ending),
             Step::Stop => {
                 let _ = model.terminal().restore();
-                stop();
+                (process.stop)();
                 retake(model)?;
             }
             Step::Retake => retake(model)?,

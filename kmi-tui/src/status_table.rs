@@ -10,8 +10,9 @@ use kmi_core::{
 
 use crate::{
     bars::{cut, right},
+    key_words::{latency, left, left_tone},
     paint::{Paint, Tone, cell, trimmed, wrap},
-    quantity::{ago, count, countdown, duration, seconds},
+    quantity::{ago, count, countdown, duration},
 };
 
 /// The whole status: how keys are chosen, the proxy, and a table of the keys for each upstream.
@@ -136,28 +137,9 @@ fn state(key: &KeyRow, now: Timestamp) -> Cell {
     cell(tone, text)
 }
 
-fn latency(key: &KeyRow) -> String {
-    match (key.latency_ms.p50, key.latency_ms.p95) {
-        (Some(p50), Some(p95)) => format!("{}/{}", seconds(p50), seconds(p95)),
-        (Some(p50), None) => seconds(p50),
-        _ => String::new(),
-    }
-}
-
-/// What is left of the tightest limit, or the balance.
+/// What is left of the tightest limit, or the balance, with its currency below.
 fn quota(quota: &QuotaRow) -> Cell {
-    if let Some(left) = quota.remaining_ratio {
-        let tone = match left {
-            left if left <= 0.0 => Tone::Bad,
-            left if left < 0.2 => Tone::Warn,
-            _ => Tone::Plain,
-        };
-        // Rounded down: 0.4 % left is not 1 %.
-        return cell(tone, format!("{:.0}%", (left * 100.0).floor()));
-    }
-    let currency = quota.currency.as_deref().map(|it| format!("\n{}", visible(it)));
-    let balance = quota.balance.map(|it| format!("{it:.2}{}", currency.unwrap_or_default()));
-    cell(Tone::Plain, balance.unwrap_or_default())
+    cell(left_tone(quota.remaining_ratio), left(quota).replace(' ', "\n"))
 }
 
 #[cfg(test)]

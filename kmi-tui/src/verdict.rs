@@ -1,5 +1,6 @@
 //! Whether the rotation is proven, in words short enough for a line.
 
+use kmi_core::state::Mode;
 use kmi_stats::{
     confidence::MIN_TURNS,
     report::{Report, Verdict},
@@ -21,17 +22,23 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// Of a report over the turns that it has seen.
-    pub fn of(report: &Report) -> Self {
-        let all = &report.all;
-        let (turns, conforming) = (all.turns, all.conforming);
-        let confidence = percent(all.confidence, 2);
-        let (tone, headline, because, meaning) = match all.verdict {
+    /// Of the last turns that a report knows; there are no new ones in manual mode.
+    pub fn of(report: &Report, mode: Mode) -> Self {
+        let last = &report.window.numbers;
+        let (turns, conforming) = (last.turns, last.conforming);
+        let confidence = percent(last.confidence, 2);
+        let (tone, headline, because, meaning) = match last.verdict {
             Verdict::Verified => (
                 Tone::Good,
                 "ROTATION PROVEN",
                 format!("{conforming} of {turns} turns in order, confidence {confidence}"),
                 "so sure it is that at least 95 % of turns rotate correctly".to_owned(),
+            ),
+            Verdict::InsufficientData if mode == Mode::Manual => (
+                Tone::Dim,
+                "NOTHING TO PROVE",
+                "manual mode: the active key serves, which is no turn".to_owned(),
+                "m among the keys switches automatic rotation on".to_owned(),
             ),
             Verdict::InsufficientData if turns == 0 => (
                 Tone::Dim,
@@ -54,7 +61,7 @@ impl Judgement {
             Verdict::Violated => (
                 Tone::Bad,
                 "ROTATION BROKEN",
-                match (all.violations, report.chain.ok) {
+                match (last.violations, report.chain.ok) {
                     (0, _) => "the trace's chain is broken".to_owned(),
                     (n, _) => format!("{n} of {turns} turns broke the rules"),
                 },
@@ -73,12 +80,14 @@ mod tests {
     #[test]
     fn the_words_follow_the_verdict() {
         let words = |turns, violations| {
-            let it = Judgement::of(&proof(turns, violations));
+            let it = Judgement::of(&proof(turns, violations), Mode::Auto);
             format!("{}: {}", it.headline, it.because)
         };
         assert_eq!(words(0, 0), "NOT YET PROVEN: no turns yet; it takes 59");
         assert_eq!(words(12, 0), "NOT YET PROVEN: 12 of 59 turns that it takes, all in order");
         assert_eq!(words(200, 0), "ROTATION PROVEN: 200 of 200 turns in order, confidence 99.99 %");
+        let manual = |turns| Judgement::of(&proof(turns, 0), Mode::Manual).headline;
+        assert_eq!([manual(12), manual(200)], ["NOTHING TO PROVE", "ROTATION PROVEN"]);
         assert_eq!(words(200, 2), "ROTATION BROKEN: 2 of 200 turns broke the rules");
     }
 }

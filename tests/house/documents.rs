@@ -6,7 +6,7 @@ use std::{
 };
 
 use kmi_stats::{
-    report::Verdict,
+    report::{Report, Verdict},
     verify::{InFlight, Options, Verifier},
 };
 use toml::{Table, Value};
@@ -166,15 +166,43 @@ fn links_lead_somewhere() {
     assert!(links > 8, "the links were not found");
 }
 
+fn verified(path: &str) -> Report {
+    let mut verifier = Verifier::new(Options::default());
+    for line in read(path).lines() {
+        verifier.line(line.as_bytes()).expect("not filtered");
+    }
+    verifier.report(&InFlight::None)
+}
+
+/// The other two examples, and what the page says of them.
+#[test]
+fn the_gap_and_the_violation_are_what_their_page_says() {
+    let gap = verified("docs/example-gap.jsonl");
+    assert_eq!(gap.findings, []);
+    let all = &gap.all;
+    assert_eq!(
+        (gap.chain.ok, gap.chain.records, all.verdict),
+        (true, 10, Verdict::InsufficientData)
+    );
+    assert_eq!((all.turns, all.conforming, all.open, all.unlinked), (8, 8, 0, 0));
+    assert_eq!((all.gaps[0].from_turn, all.gaps[0].to_turn), (4, 5));
+    assert!(all.gaps[0].slots_known);
+
+    let violated = verified("docs/example-violated.jsonl");
+    let all = &violated.all;
+    assert_eq!((violated.chain.ok, violated.chain.records), (true, 11));
+    assert_eq!((all.verdict, all.turns, all.conforming), (Verdict::Violated, 10, 8));
+    let turns: Vec<_> = violated.findings.iter().map(|it| it.turn).collect();
+    assert_eq!(turns, [Some(5), Some(6)]);
+    assert!(violated.findings[0].what.contains("slot 0 was chosen; the next eligible one is 2"));
+    assert!((all.max_pair_gap - 3.0).abs() < 1e-9, "{}", all.max_pair_gap);
+}
+
 /// The numbers that docs/trace-format.md promises of its example.
 #[test]
 fn the_example_trace_is_what_its_page_says() {
-    let page = section("docs/trace-format.md", "The example");
-    let mut verifier = Verifier::new(Options::default());
-    for line in read("docs/example-trace.jsonl").lines() {
-        verifier.line(line.as_bytes()).expect("not filtered");
-    }
-    let report = verifier.report(&InFlight::None);
+    let page = section("docs/trace-format.md", "The examples");
+    let report = verified("docs/example-trace.jsonl");
     assert_eq!(report.findings, []);
     let (chain, all) = (&report.chain, &report.all);
     assert_eq!((chain.ok, chain.records), (true, 11));

@@ -54,6 +54,11 @@ impl TlsFront {
         Ok(Self { address, dir, accepting })
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Its base URL by the given host name.
     pub fn base_url(&self, host: &str) -> String {
         format!("https://{host}:{}/coding/v1", self.address.port())

@@ -192,5 +192,5 @@ async fn weights_give_slots_and_priorities_give_tiers() -> anyhow::Result<()> {
 }
 
 fn key(secret: &str) -> StandInKey {
-    StandInKey { secret: secret.into(), account: Arc::from(secret), faults: Vec::new() }
+    StandInKey::of_its_own(secret.into())
 }

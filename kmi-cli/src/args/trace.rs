@@ -46,6 +46,7 @@ Examples:
   kmi verify
   kmi verify --window 1000
   kmi verify trace.jsonl --head 3f6c…
+  kmi verify --checkpoint kept.txt --public-key kmi.pub
 
 Exit codes: 0 fair, 1 violated, incomplete or broken chain, 3 not enough data.";
 
@@ -94,6 +95,25 @@ Examples:
   kmi trace show 4711
   kmi trace show req-5c1b7d02-1a --json")]
     Show(ShowArgs),
+    /// Print a signed checkpoint of the trace, to keep elsewhere
+    #[command(after_help = "\
+It states how many lines the trace has and what their head is, signed with a key
+of this home, in the text form of C2SP. Whoever keeps it can tell later that the
+trace was neither rewritten nor cut: mail it to yourself, commit it, print it.
+
+Examples:
+  kmi trace head > checkpoint.txt
+  kmi trace head --public-key > kmi.pub
+  kmi verify --checkpoint checkpoint.txt --public-key kmi.pub")]
+    Head(HeadArgs),
+}
+
+/// `kmi trace head`.
+#[derive(Debug, Args)]
+pub(crate) struct HeadArgs {
+    /// Print the public half of the key instead
+    #[arg(long)]
+    pub(crate) public_key: bool,
 }
 
 /// `kmi trace show`.
@@ -145,6 +165,12 @@ pub(crate) struct VerifyArgs {
     /// A head, noted earlier, that must be in the chain
     #[arg(long, value_name = "HASH")]
     pub(crate) head: Option<String>,
+    /// A checkpoint, kept from earlier, whose head must be in the chain
+    #[arg(long, value_name = "FILE", conflicts_with = "head")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// Whose signatures this checkpoint, and those in the trace, must bear
+    #[arg(long, value_name = "FILE")]
+    pub(crate) public_key: Option<PathBuf>,
     /// Exit with 0 when there are too few turns to judge
     #[arg(long)]
     pub(crate) allow_insufficient: bool,

@@ -23,6 +23,7 @@ use kmi_stats::{
     verify::{InFlight, Options, Verifier},
 };
 use kmi_tui::{model::Screen, status_table::status_table};
+use tokio::task::JoinSet;
 
 use super::{Context, ending::Ending, verify};
 use crate::{
@@ -69,7 +70,7 @@ async fn demo(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<ExitCode
 
 /// The live view; visitors come for as long as it is open.
 fn watch(context: &Context<'_>, engine: &Engine) -> anyhow::Result<ExitCode> {
-    let _visits = visitors(engine, LIGHT)?.send(u32::MAX);
+    let _company = company(engine)?;
     let place = Place { home: engine.rotor().home().clone(), resting: None };
     let screen = || live::show(place, Screen::Trace, String::new(), context.output);
     let code = tokio::task::block_in_place(screen)?;
@@ -107,7 +108,7 @@ async fn show(
     }
     if args.serve {
         keep_serving(context, engine)?;
-        let _visits = visitors(engine, LIGHT)?.send(u32::MAX);
+        let _company = company(engine)?;
         ending.next().await;
     }
     Ok(ExitCode::from(report.exit_code(false)))
@@ -167,6 +168,15 @@ fn visitors(engine: &Engine, pace: Duration) -> anyhow::Result<Visitors> {
         clients: 8,
         pace,
     })
+}
+
+/// Visitors who come until this is dropped. What became of their requests is the trace's to tell,
+/// but it has to be taken off them: they do not go on before somebody has heard them.
+fn company(engine: &Engine) -> anyhow::Result<JoinSet<()>> {
+    let mut told = visitors(engine, LIGHT)?.send(u32::MAX);
+    let mut company = JoinSet::new();
+    company.spawn(async move { while told.recv().await.is_some() {} });
+    Ok(company)
 }
 
 fn in_words(visit: &Visit) -> String {

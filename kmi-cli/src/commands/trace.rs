@@ -1,5 +1,6 @@
 //! `kmi trace`: following, exporting, and explaining (`show`).
 
+mod head;
 mod show;
 mod web;
 
@@ -28,6 +29,9 @@ use crate::{
     report::Failure,
 };
 
+/// How the notice begins that lines were left out, because they came too fast.
+const MISSED: &str = r#"{"type":"missed""#;
+
 /// Lines of the past that a terminal shows before the live ones.
 const BACK: u64 = 20;
 
@@ -35,6 +39,7 @@ pub(super) fn run(context: &Context<'_>, args: &TraceArgs) -> anyhow::Result<Exi
     let config = context.load(&[])?;
     match &args.command {
         Some(TraceCommand::Export(args)) => export(&config, args),
+        Some(TraceCommand::Head(args)) => head::run(context, &config, args),
         Some(TraceCommand::Show(args)) => show::run(context, &config, args),
         None if args.web => web::run(context, &config),
         None if context.output.holds_screen() => {
@@ -54,7 +59,7 @@ fn typed(filter: &Filter) -> String {
 
 fn follow(context: &Context<'_>, config: &Config, filter: &Filter) -> anyhow::Result<ExitCode> {
     let raw = context.output.json() || !io::stdout().is_terminal();
-    let after = if raw { None } else { head(config).map(|head| head.saturating_sub(BACK)) };
+    let after = if raw { None } else { newest(config).map(|seq| seq.saturating_sub(BACK)) };
     let lines = control::follow(&config.home.socket(), after).map_err(|error| match error {
         control::CallError::NotRunning => Failure::new(
             "no proxy runs on this home, so there is nothing to follow",
@@ -71,7 +76,8 @@ fn follow(context: &Context<'_>, config: &Config, filter: &Filter) -> anyhow::Re
     for line in lines {
         let line = line.context("the running proxy broke off")?;
         let attempt = attempt(&line);
-        if !wanted(filter, attempt.as_ref()) {
+        // What was missed may have been wanted.
+        if !wanted(filter, attempt.as_ref()) && !line.starts_with(MISSED) {
             continue;
         }
         match attempt {
@@ -113,7 +119,7 @@ impl<'a> Masks<'a> {
     }
 }
 
-fn head(config: &Config) -> Option<u64> {
+fn newest(config: &Config) -> Option<u64> {
     let reader = Reader::open(config.home.state_dir()).ok()?;
     reader.span().ok()?.map(|(_, last)| last)
 }

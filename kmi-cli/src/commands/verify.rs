@@ -1,5 +1,6 @@
 //! `kmi verify`: the proof.
 
+mod kept;
 mod lines;
 
 use std::{collections::HashMap, fs::File, path::Path, process::ExitCode, sync::Arc};
@@ -33,7 +34,7 @@ const MANY_LINES: u64 = 20_000;
 const MANY_BYTES: u64 = 16 << 20;
 
 pub(super) fn run(context: &Context<'_>, args: &VerifyArgs) -> anyhow::Result<ExitCode> {
-    let mut verifier = Verifier::new(options(args)?);
+    let mut verifier = Verifier::new(options(context, args)?);
     let in_flight = match &args.file {
         Some(file) => {
             read_file(file, &mut verifier, context)?;
@@ -59,14 +60,24 @@ pub(super) fn show(context: &Context<'_>, report: &Report) -> anyhow::Result<()>
     Ok(())
 }
 
-fn options(args: &VerifyArgs) -> anyhow::Result<Options> {
+fn options(context: &Context<'_>, args: &VerifyArgs) -> anyhow::Result<Options> {
     let head = args.head.as_deref().map(|head| {
         ChainHash::parse(&head.to_ascii_lowercase()).ok_or_else(|| {
             let hint = "a head is 64 hexadecimal digits, as `kmi verify` prints it";
             Failure::new("`--head` is not a hash", hint).code(USAGE)
         })
     });
-    let mut options = Options { head: head.transpose()?, ..Options::default() };
+    let signer = args.public_key.as_deref().map(kept::public_key).transpose()?;
+    let mut options = Options { head: head.transpose()?, signer, ..Options::default() };
+    if let Some(path) = &args.checkpoint {
+        options.head = Some(kept::checkpoint(path, options.signer.as_ref())?);
+        if options.signer.is_none() {
+            context.output.warning(
+                "the checkpoint's signature was not checked",
+                "name the key that was kept with it: `--public-key FILE`",
+            );
+        }
+    }
     if let Some(window) = args.window {
         options.window = usize::try_from(window).unwrap_or(usize::MAX);
     }

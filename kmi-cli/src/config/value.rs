@@ -201,17 +201,7 @@ impl Setting for Duration {
         "a time such as \"500ms\", \"30s\", \"10m\" or \"1h\"".into()
     }
     fn read(written: &Scalar) -> Option<Self> {
-        let (number, unit) = split_unit(written.text()?)?;
-        match unit {
-            "ms" => Some(Self::from_millis(number)),
-            "s" => Some(Self::from_secs(number)),
-            "m" => number.checked_mul(60).map(Self::from_secs),
-            "h" => number.checked_mul(3600).map(Self::from_secs),
-            "d" => number.checked_mul(86_400).map(Self::from_secs),
-            _ => None,
-        }
-        // Longer than this no timer may run, and adding it to a clock must not overflow.
-        .filter(|duration| *duration <= Self::from_hours(366 * 24))
+        duration(written.text()?)
     }
     fn show(&self) -> Value {
         let (seconds, millis) = (self.as_secs(), self.subsec_millis());
@@ -318,6 +308,21 @@ impl Setting for Size {
 wraps!(Size, u64);
 
 /// `30s` is 30 and `s`; blanks between them are allowed.
+/// A time as people write it: `500ms`, `30s`, `10m`, `1h`, `7d`.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = split_unit(text)?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => number.checked_mul(60).map(Duration::from_secs),
+        "h" => number.checked_mul(3600).map(Duration::from_secs),
+        "d" => number.checked_mul(86_400).map(Duration::from_secs),
+        _ => None,
+    }
+    // Longer than this no timer may run, and adding it to a clock must not overflow.
+    .filter(|duration| *duration <= Duration::from_hours(366 * 24))
+}
+
 fn split_unit(text: &str) -> Option<(u64, &str)> {
     let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     Some((text[..at].parse().ok()?, text[at..].trim_start()))

@@ -1,13 +1,20 @@
 //! Signals that concern a program that holds the screen.
 
-use std::{io, sync::Arc, thread};
+use std::{
+    io,
+    sync::mpsc::{Receiver, sync_channel},
+    thread,
+};
 
-use kmi_tui::feed::{Mailbox, Signal};
+use kmi_tui::screen::Signal;
 use rustix::process::{Signal as Kind, kill_current_process_group};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Tells the screen about them, from now on for as long as the process lives.
-pub(super) fn watch(mailbox: Arc<Mailbox>) -> io::Result<()> {
+/// Most signals that wait; whoever sends more is heard later.
+const WAITING: usize = 16;
+
+/// Hears them, from now on for as long as the process lives.
+pub(super) fn watch() -> io::Result<Receiver<Signal>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let of = |kind: i32| {
         let _inside = runtime.enter();
@@ -16,6 +23,7 @@ pub(super) fn watch(mailbox: Arc<Mailbox>) -> io::Result<()> {
     let (mut interrupt, mut terminate) = (of(Kind::INT.as_raw())?, of(Kind::TERM.as_raw())?);
     let (mut hangup, mut quit) = (of(Kind::HUP.as_raw())?, of(Kind::QUIT.as_raw())?);
     let (mut stop, mut go_on) = (of(Kind::TSTP.as_raw())?, of(Kind::CONT.as_raw())?);
+    let (tell, signals) = sync_channel(WAITING);
     let work = async move {
         loop {
             let told = tokio::select! {
@@ -26,11 +34,15 @@ pub(super) fn watch(mailbox: Arc<Mailbox>) -> io::Result<()> {
                 _ = stop.recv() => Signal::Stop,
                 _ = go_on.recv() => Signal::Continue,
             };
-            mailbox.signal(told);
+            if tell.send(told).is_err() {
+                // The screen has gone, and the process follows.
+                return;
+            }
         }
     };
     let name = "signals".to_owned();
-    thread::Builder::new().name(name).spawn(move || runtime.block_on(work)).map(drop)
+    thread::Builder::new().name(name).spawn(move || runtime.block_on(work))?;
+    Ok(signals)
 }
 
 fn end(kind: Kind) -> Signal {

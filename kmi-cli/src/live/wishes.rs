@@ -9,7 +9,7 @@ use kmi_core::{
     trace::{Line, Record},
 };
 use kmi_proxy::{
-    control::{CallError, Reply, Request, Tested},
+    control::{self, CallError, Reply, Request, Tested},
     ledger::{LedgerError, Reader},
 };
 use kmi_tui::{
@@ -18,11 +18,9 @@ use kmi_tui::{
     paint::Paint,
 };
 
-use super::{Place, Shared, export, state};
+use super::{Place, Shared, export, resting, status};
 use crate::desk;
 
-/// Lines of a page.
-const PAGE: u64 = 1_000;
 /// Columns of an explanation.
 const EXPLAINED: u16 = 74;
 
@@ -33,10 +31,7 @@ pub(super) fn carry_out(shared: &Shared, wishes: &Receiver<Wish>) {
         match wish {
             Wish::Act(action) => {
                 mailbox.answer(done(act(&shared.place, &action)));
-                // A running proxy is asked again soon anyway.
-                if !is_running(&shared.place) {
-                    mailbox.status(state::resting(&shared.place));
-                }
+                look(shared);
             }
             Wish::Explain(seq) => {
                 let text = explain(&shared.place, seq);
@@ -64,23 +59,23 @@ fn done(result: anyhow::Result<String>) -> Answer {
     }
 }
 
-fn is_running(place: &Place) -> bool {
-    let asked = kmi_proxy::control::call(&place.home.socket(), &Request::Status);
-    !matches!(asked, Err(CallError::NotRunning))
+/// What was done is to be seen at once, and not with the next picture only.
+fn look(shared: &Shared) {
+    match control::call(&shared.place.home.socket(), &Request::Status) {
+        Ok(Reply::Status(now)) => shared.mailbox.status(status(*now)),
+        Err(CallError::NotRunning) => shared.mailbox.status(resting::state(&shared.place)),
+        // It is stopping: the feed will tell.
+        _ => {}
+    }
 }
 
 fn page(place: &Place, before: Option<u64>) -> Result<Page, LedgerError> {
-    let none = Page { before, lines: Vec::new() };
-    let reader = match Reader::open(place.home.state_dir()) {
-        Ok(reader) => reader,
-        Err(LedgerError::Missing(_)) => return Ok(none),
+    let lines = match Reader::open(place.home.state_dir()) {
+        Ok(reader) => reader.page(before, Reader::PAGE_LINES)?,
+        Err(LedgerError::Missing(_)) => Vec::new(),
         Err(error) => return Err(error),
     };
-    let Some((first, last)) = reader.span()? else { return Ok(none) };
-    let to = before.map_or(last, |before| last.min(before.saturating_sub(1)));
-    let from = first.max(to.saturating_sub(PAGE - 1));
-    let lines = reader.lines(from, to).map(|line| line.map(|line| line.text));
-    Ok(Page { before, lines: lines.collect::<Result<_, _>>()? })
+    Ok(Page { before, lines: lines.into_iter().map(|line| line.text).collect() })
 }
 
 fn act(place: &Place, action: &Action) -> anyhow::Result<String> {
@@ -88,12 +83,13 @@ fn act(place: &Place, action: &Action) -> anyhow::Result<String> {
         Action::Disable { key } => Request::Switch { key: key.clone(), on: false },
         Action::Enable { key } => Request::Switch { key: key.clone(), on: true },
         Action::Mode(mode) => Request::Mode { mode: *mode },
+        Action::Reset { key } => Request::Reset { key: key.clone() },
         Action::Rotate { key } => Request::Rotate { key: Some(key.clone()) },
         Action::Test { key } => Request::Test { key: Some(key.clone()) },
     };
     let reply = match place.resting.as_deref() {
         Some((config, env)) => desk::ask_silently(config, env, &request)?,
-        None => desk::checked(kmi_proxy::control::call(&place.home.socket(), &request)?)?,
+        None => desk::checked(control::call(&place.home.socket(), &request)?)?,
     };
     Ok(match (action, reply) {
         (Action::Mode(Mode::Auto), Reply::Done) => "every request takes the next key".to_owned(),
@@ -102,6 +98,9 @@ fn act(place: &Place, action: &Action) -> anyhow::Result<String> {
         }
         (Action::Rotate { .. }, Reply::Key(key)) => {
             format!("{} serves every request now", visible(&key.label))
+        }
+        (Action::Reset { .. }, Reply::Key(key)) => {
+            format!("what blocked {} is over", visible(&key.label))
         }
         (Action::Enable { .. }, Reply::Key(key)) => format!("{} serves again", visible(&key.label)),
         (Action::Disable { .. }, Reply::Key(key)) => format!("{} is off", visible(&key.label)),

@@ -15,6 +15,7 @@ mod proxy;
 mod rotate;
 mod run;
 mod serve;
+mod simulate;
 mod status;
 mod trace;
 mod usage;

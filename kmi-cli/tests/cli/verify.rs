@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    kmi::User,
+    kmi::{User, mode},
     proxy::{Proxy, Upstream},
 };
 
@@ -125,6 +125,44 @@ fn what_was_changed_is_found() {
 
     user.file("work/t.jsonl", "\u{0}\u{1}no trace at all\n");
     assert_eq!(user.run("verify t.jsonl").code, 1);
+}
+
+#[test]
+fn a_kept_checkpoint_shows_a_trace_that_was_rewritten() {
+    let user = after_turns(60);
+    let note = user.run("-q trace head").good().out;
+    user.file("work/kept.txt", &note);
+    user.file("work/kmi.pub", &user.run("trace head --public-key").good().out);
+    assert_eq!(mode(&user.path(".kmi/state/checkpoint.key")), 0o600);
+    let check = "verify --json --checkpoint kept.txt --public-key kmi.pub";
+    let report = user.run(check).good().json();
+    let head = &report["head"];
+    assert_eq!((&head["found"], &head["lines_after"]), (&true.into(), &0.into()));
+    assert_eq!(head["seq"].to_string(), note.lines().nth(1).unwrap(), "the count");
+
+    // The same home goes on: the checkpoint stays true.
+    let text = user.run("trace export").good().out;
+    let cut: Vec<&str> = text.lines().take(62).collect();
+    user.file("work/cut.jsonl", &(cut.join("\n") + "\n"));
+    user.run("verify cut.jsonl").good();
+    let run = user.run("verify cut.jsonl --checkpoint kept.txt --public-key kmi.pub");
+    assert_eq!(run.code, 1, "{}", run.told());
+    assert!(run.out.contains("lines were cut off, or the file was"), "{}", run.out);
+
+    // Another home's key, another count, and no key at all.
+    let other = after_turns(1);
+    user.file("work/other.pub", &other.run("trace head --public-key").good().out);
+    let run = user.run("verify --checkpoint kept.txt --public-key other.pub");
+    assert_eq!((run.code, run.out.as_str()), (1, ""), "{}", run.told());
+    assert!(run.err.contains("it bears no signature of kmi-trace/"), "{}", run.err);
+    let count = note.lines().nth(1).unwrap();
+    user.file("work/forged.txt", &note.replacen(&format!("\n{count}\n"), "\n1\n", 1));
+    let run = user.run("verify --checkpoint forged.txt --public-key kmi.pub");
+    assert!(run.code == 1 && run.err.contains("its signature is wrong"), "{}", run.told());
+    let run = user.run("verify --checkpoint kept.txt").good();
+    assert!(run.err.contains("the checkpoint's signature was not checked"), "{}", run.err);
+    let run = user.run("verify --public-key kept.txt");
+    assert_eq!(run.code, 2, "{}", run.told());
 }
 
 #[test]

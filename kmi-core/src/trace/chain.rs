@@ -6,7 +6,7 @@ use std::{fmt, io::Write as _};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::record::{Attempt, Epoch, Gap, HealthChange, ModeChange, Record};
+use super::record::{Attempt, Checkpoint, Epoch, Gap, HealthChange, ModeChange, Record};
 
 const HASH_FIELD: &[u8] = b",\"hash\":\"";
 /// `,"hash":"` + 64 digits + `"}`.
@@ -100,6 +100,7 @@ fn write_body(
         Record::Gap(it) => serde_json::to_writer(&mut *out, it)?,
         Record::Health(it) => serde_json::to_writer(&mut *out, it)?,
         Record::Mode(it) => serde_json::to_writer(&mut *out, it)?,
+        Record::Checkpoint(it) => serde_json::to_writer(&mut *out, it)?,
     }
     // The record's own braces: `{"ts":…}` becomes `,"ts":…`.
     out[fields] = b',';
@@ -180,6 +181,7 @@ impl Line {
             "gap" => Some(Record::Gap(serde_json::from_slice::<Gap>(line)?)),
             "health" => Some(Record::Health(serde_json::from_slice::<HealthChange>(line)?)),
             "mode" => Some(Record::Mode(serde_json::from_slice::<ModeChange>(line)?)),
+            "checkpoint" => Some(Record::Checkpoint(serde_json::from_slice::<Checkpoint>(line)?)),
             _ => None,
         };
         Ok(Self { place, record })

@@ -11,4 +11,4 @@ mod scan;
 
 pub use chain::{ChainHash, Line, LineError, Place, seal};
 pub use evidence::Evidence;
-pub use record::{Attempt, Epoch, EpochKey, Gap, HealthChange, ModeChange, Record};
+pub use record::{Attempt, Checkpoint, Epoch, EpochKey, Gap, HealthChange, ModeChange, Record};

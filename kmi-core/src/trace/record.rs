@@ -25,6 +25,8 @@ pub enum Record {
     Health(HealthChange),
     /// The rotation's mode or active key has changed.
     Mode(ModeChange),
+    /// A signed statement of the lines before.
+    Checkpoint(Checkpoint),
 }
 
 impl Record {
@@ -36,6 +38,7 @@ impl Record {
             Self::Gap(_) => "gap",
             Self::Health(_) => "health",
             Self::Mode(_) => "mode",
+            Self::Checkpoint(_) => "checkpoint",
         }
     }
 
@@ -47,6 +50,7 @@ impl Record {
             Self::Gap(it) => it.ts,
             Self::Health(it) => it.ts,
             Self::Mode(it) => it.ts,
+            Self::Checkpoint(it) => it.ts,
         }
     }
 }
@@ -207,6 +211,21 @@ pub struct ModeChange {
     pub key: Option<Arc<str>>,
     /// Who changed it: `user`, `config`.
     pub by: Arc<str>,
+}
+
+/// A signed statement of the lines before. A reader that does not know it loses nothing: it is a
+/// link of the chain like every other line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// That of the line before: the statement needs no clock.
+    #[serde(with = "ts")]
+    pub ts: Timestamp,
+    /// How many lines there were: the number of the line before.
+    pub count: u64,
+    /// Its hash.
+    pub head: Arc<str>,
+    /// Both, signed: a note in C2SP's form.
+    pub note: Arc<str>,
 }
 
 /// Times in lines: always with milliseconds, so that columns align.

@@ -79,7 +79,8 @@ fn models() -> Value {
 /// Both shapes that clients read (WIRE section 1.5); a spent account shows its window full.
 fn usages(shared: &Shared, key: usize) -> Value {
     let spent = shared.spent(key);
-    let used = if spent.is_some() { 100_u8 } else { 15 };
+    let own = &shared.scenario.keys[key];
+    let used = if spent.is_some() { 100_u8 } else { own.used_5h };
     let window = Timestamp::now().checked_add(SignedDuration::from_hours(2)).ok();
     let resets =
         spent.and_then(|spent| spent.until).or(window).unwrap_or(shared.started).to_string();
@@ -91,9 +92,10 @@ fn usages(shared: &Shared, key: usize) -> Value {
         five_hours["remaining"] = json!((100 - used).to_string());
     }
     json!({
-        "user": {"userId": shared.scenario.keys[key].account, "region": "REGION_CN",
+        "user": {"userId": own.account, "region": "REGION_CN",
             "membership": {"level": "LEVEL_INTERMEDIATE"}, "businessId": ""},
-        "usage": {"limit": "100", "used": "40", "remaining": "60", "resetTime": week},
+        "usage": {"limit": "100", "used": own.used_7d.to_string(),
+            "remaining": 100_u8.saturating_sub(own.used_7d).to_string(), "resetTime": week},
         "limits": [{"window": {"duration": 300, "timeUnit": "TIME_UNIT_MINUTE"},
             "detail": five_hours}],
         "parallel": {"limit": "20"},
@@ -102,7 +104,7 @@ fn usages(shared: &Shared, key: usize) -> Value {
         "subType": "TYPE_PURCHASE",
         "usages": {
             "limit_5h": {"used_ratio": f64::from(used) / 100.0, "reset_time": resets},
-            "limit_7d": {"used_ratio": 0.4, "reset_time": week},
+            "limit_7d": {"used_ratio": f64::from(own.used_7d) / 100.0, "reset_time": week},
         },
     })
 }

@@ -76,16 +76,24 @@ pub struct StandInKey {
     pub account: Arc<str>,
     /// What goes wrong; the first one that is active counts.
     pub faults: Vec<Fault>,
+    /// How much of its 5-hour window is used, in percent, unless a fault says that it is spent.
+    pub used_5h: u8,
+    /// How much of its week is used, in percent.
+    pub used_7d: u8,
 }
 
 impl StandInKey {
     /// A working key of its own account: `sk-demo-key-0001` for 1.
     pub fn numbered(n: usize) -> Self {
-        Self {
-            secret: format!("sk-demo-key-{n:04}").into(),
-            account: format!("account-{n:04}").into(),
-            faults: Vec::new(),
-        }
+        // kmi shows the beginning of what it learns of accounts.
+        let account: Arc<str> = format!("{n:04}-account").into();
+        Self { account, ..Self::of_its_own(format!("sk-demo-key-{n:04}").into()) }
+    }
+
+    /// A working key whose account is called as the key is.
+    pub fn of_its_own(secret: Arc<str>) -> Self {
+        let account = Arc::clone(&secret);
+        Self { secret, account, faults: Vec::new(), used_5h: 15, used_7d: 40 }
     }
 }
 

@@ -27,6 +27,10 @@ pub(crate) fn request(bytes: &[u8], size: usize) {
     };
     assert_eq!(read(size), read(usize::MAX), "in pieces of {size}");
 
+    // Whatever goes on has a target of kmi's own making, which is a path.
+    if parts.uri.authority().is_some() || !parts.uri.path().starts_with('/') {
+        return;
+    }
     let (method, uri, headers) = (parts.method.clone(), parts.uri.clone(), parts.headers.clone());
     let mut written = Vec::new();
     head::write_request(&Request::from_parts(parts, ()), Framed::Bodiless, &mut written);
@@ -34,9 +38,7 @@ pub(crate) fn request(bytes: &[u8], size: usize) {
     let (again, length) = again.expect("what is written is whole");
     assert_eq!(length, written.len(), "one request, and nothing behind it");
     assert_eq!(again.method, method);
-    // An authority is not written: it is never used.
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    assert_eq!(again.uri, *target);
+    assert_eq!(again.uri, uri);
     assert_eq!(again.headers, headers);
 }
 

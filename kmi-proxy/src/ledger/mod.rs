@@ -35,12 +35,13 @@ mod writer;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     thread::JoinHandle,
 };
 
 use jiff::Timestamp;
 use kmi_core::trace::ChainHash;
+use kmi_stats::checkpoint::Signer;
 use parking_lot::Mutex;
 
 pub use error::LedgerError;
@@ -70,6 +71,7 @@ pub struct Ledger {
     settings: StoredSettings,
     subscriptions: Subscriptions,
     head: SharedHead,
+    signer: Arc<OnceLock<Signer>>,
     pages: Mutex<HashMap<Arc<str>, Weak<()>>>,
     writer: Option<JoinHandle<Result<(), LedgerError>>>,
     /// Let go of last, when the writer has ended.
@@ -102,7 +104,10 @@ impl Ledger {
         let values = Arc::new(Mutex::new(store.settings()?));
         let head = Arc::new(Mutex::new((store.books.seq, store.books.head)));
         let (live, subscriptions) = Publisher::new();
+        let signer = Arc::new(OnceLock::new());
         let writer = Writer {
+            signed: store.books.seq,
+            signer: Arc::clone(&signer),
             store,
             queue: Arc::clone(&queue),
             live,
@@ -119,6 +124,7 @@ impl Ledger {
             queue,
             subscriptions,
             head,
+            signer,
             pages: Mutex::default(),
             writer: Some(writer),
             _lock: lock,
@@ -152,6 +158,12 @@ impl Ledger {
         let taken = Arc::new(());
         pages.insert(upstream.into(), Arc::downgrade(&taken));
         Ok(page.taken_by(taken))
+    }
+
+    /// From now on the trace has a signed checkpoint about every thousand lines.
+    pub fn sign_with(&self, signer: Signer) {
+        // Whoever came first signs.
+        let _ = self.signer.set(signer);
     }
 
     /// Committed lines from now on.

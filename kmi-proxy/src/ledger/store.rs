@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use jiff::Timestamp;
 use kmi_core::trace::{ChainHash, Epoch, Record, seal};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 
@@ -198,6 +199,11 @@ impl Books {
         };
         let bytes = bytes.unsigned_abs();
         Ok(Self { seq, head, ts, bytes, upstreams: load_turns(db, path)? })
+    }
+
+    /// The newest time of any line.
+    pub(super) fn time(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.ts).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     fn account(&mut self, record: &Record) -> Option<Arc<str>> {

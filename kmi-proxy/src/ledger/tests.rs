@@ -1,3 +1,4 @@
+mod checkpoints;
 mod crash;
 
 use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};

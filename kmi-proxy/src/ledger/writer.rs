@@ -6,11 +6,12 @@
 //! nothing is lost before the queue is full.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
-use kmi_core::trace::{ChainHash, Record};
+use kmi_core::trace::{ChainHash, Checkpoint, Record};
+use kmi_stats::checkpoint::Signer;
 use parking_lot::Mutex;
 
 use super::{
@@ -28,6 +29,9 @@ const COMMIT_EVERY: Duration = Duration::from_millis(2);
 /// Between two tries while the disk refuses.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
 
+/// The trace states its own head after about so many lines.
+const CHECKPOINT_EVERY: u64 = 1_000;
+
 /// The newest line, for those who ask while the writer runs.
 pub(super) type SharedHead = Arc<Mutex<(u64, ChainHash)>>;
 
@@ -38,6 +42,10 @@ pub(super) struct Writer {
     pub(super) queue: Arc<Queue>,
     pub(super) live: Publisher,
     pub(super) head: SharedHead,
+    /// Who signs checkpoints, once that is known.
+    pub(super) signer: Arc<OnceLock<Signer>>,
+    /// The newest line when the last checkpoint was written, or at the start.
+    pub(super) signed: u64,
     /// Bytes of lines that are kept.
     pub(super) retention: u64,
 }
@@ -68,6 +76,10 @@ impl Writer {
             std::thread::sleep(COMMIT_EVERY.saturating_sub(committed.elapsed()));
             work = self.queue.take(work.records);
             self.write_until_in(&work, &mut synced)?;
+            // One that cannot be written now comes after a later batch.
+            if self.write_checkpoint().is_ok_and(|written| written) {
+                synced.note(false);
+            }
             committed = Instant::now();
             if work.closing {
                 return self.end();
@@ -107,6 +119,26 @@ impl Writer {
         *self.head.lock() = (self.store.books.seq, self.store.books.head);
         self.live.publish(self.store.appended());
         Ok(())
+    }
+
+    /// Has the trace state its own head, when it is time; says whether it did.
+    fn write_checkpoint(&mut self) -> Result<bool, LedgerError> {
+        let (count, head) = (self.store.books.seq, self.store.books.head);
+        if count / CHECKPOINT_EVERY == self.signed / CHECKPOINT_EVERY {
+            return Ok(false);
+        }
+        let Some(signer) = self.signer.get() else { return Ok(false) };
+        let record = Record::Checkpoint(Checkpoint {
+            ts: self.store.books.time(),
+            count,
+            head: head.as_str().into(),
+            note: signer.sign(count, &head).into(),
+        });
+        self.store.append(std::iter::once(&record), &SettingChanges::new(), false)?;
+        self.signed = self.store.books.seq;
+        *self.head.lock() = (self.store.books.seq, self.store.books.head);
+        self.live.publish(self.store.appended());
+        Ok(true)
     }
 
     /// The last words of a writer that stops in order.

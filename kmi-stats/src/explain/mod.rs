@@ -206,7 +206,11 @@ impl Evidence {
             Record::Attempt(other) if other.upstream == self.attempt.upstream => {
                 self.attempt(other);
             }
-            Record::Attempt(_) | Record::Gap(_) | Record::Health(_) | Record::Mode(_) => {}
+            Record::Attempt(_)
+            | Record::Checkpoint(_)
+            | Record::Gap(_)
+            | Record::Health(_)
+            | Record::Mode(_) => {}
         }
     }
 

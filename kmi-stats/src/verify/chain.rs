@@ -1,8 +1,9 @@
 //! The chain: every line's hash, number and predecessor (FAIRNESS section 5).
 
 use jiff::Timestamp;
-use kmi_core::trace::{ChainHash, Place};
+use kmi_core::trace::{self, ChainHash, Place};
 
+use crate::checkpoint::{Checkpoint, PublicKey};
 use crate::report::{ChainReport, HeadReport};
 
 /// A line as the chain sees it.
@@ -38,11 +39,14 @@ pub(super) struct Chain {
     head: Option<ChainHash>,
     /// The number of the line with the noted hash; 0 for before line 1.
     head_seq: Option<u64>,
+    checkpoints: u64,
+    /// Whose signatures they must bear.
+    signer: Option<PublicKey>,
 }
 
 impl Chain {
-    pub(super) fn new(head: Option<ChainHash>) -> Self {
-        Self { before_stretch: true, head, ..Self::default() }
+    pub(super) fn new(head: Option<ChainHash>, signer: Option<PublicKey>) -> Self {
+        Self { before_stretch: true, head, signer, ..Self::default() }
     }
 
     /// Takes the next line.
@@ -63,6 +67,28 @@ impl Chain {
         }
         self.before_stretch &= line.is_epoch;
         self.last = Some(line);
+    }
+
+    /// Takes what the last line states of those before it.
+    pub(super) fn checkpoint(&mut self, place: &Place, it: &trace::Checkpoint) {
+        self.checkpoints += 1;
+        let stated = match &self.signer {
+            Some(signer) => signer.check(&it.note),
+            None => Checkpoint::parse(&it.note),
+        };
+        let fits = |stated: &Checkpoint| {
+            stated.count == it.count
+                && it.count.checked_add(1) == Some(place.seq)
+                && stated.head == place.prev
+                && *it.head == *place.prev.as_str()
+        };
+        match stated {
+            Err(error) => self.bad(place.seq, &format!("of its checkpoint: {error}")),
+            Ok(stated) if !fits(&stated) => {
+                self.bad(place.seq, "its checkpoint states something else than the line before it");
+            }
+            Ok(_) => {}
+        }
     }
 
     /// Takes what is no line.
@@ -101,6 +127,8 @@ impl Chain {
             first_seq: self.start.map(|start| start.place.seq),
             last_seq: self.last.map(|last| last.place.seq),
             error: self.first_bad.as_ref().map(|(_, why)| why.clone()),
+            checkpoints: self.checkpoints,
+            signer: self.signer.as_ref().map(ToString::to_string),
         }
     }
 

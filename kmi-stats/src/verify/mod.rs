@@ -29,7 +29,7 @@ use std::{
 
 use kmi_core::{
     display::visible,
-    trace::{ChainHash, Evidence, Line, LineError, Record},
+    trace::{Attempt, ChainHash, Evidence, Line, LineError, Place, Record},
 };
 
 use self::{
@@ -39,6 +39,7 @@ use self::{
     upstream::Upstream,
 };
 use crate::{
+    checkpoint::PublicKey,
     conformity::Violation,
     report::{Finding, MAX_FINDINGS, Numbers, Report, Window},
 };
@@ -56,17 +57,19 @@ pub const MAX_LINE: usize = 32 * 1024 * 1024;
 const MAX_UPSTREAMS: usize = 1_024;
 
 /// What is asked of a verification.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// How many of the last turns the window holds.
     pub window: usize,
     /// A head hash that was noted earlier and must be in the chain.
     pub head: Option<ChainHash>,
+    /// Whose signatures the trace's checkpoints must bear; `None`: they are not checked.
+    pub signer: Option<PublicKey>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { window: DEFAULT_WINDOW, head: None }
+        Self { window: DEFAULT_WINDOW, head: None, signer: None }
     }
 }
 
@@ -107,6 +110,8 @@ pub struct Verifier {
     upstreams: BTreeMap<Arc<str>, Upstream>,
     loose_violations: u64,
     found: Findings,
+    /// Records that came without a line.
+    unchained: u64,
 }
 
 impl Verifier {
@@ -114,10 +119,11 @@ impl Verifier {
     pub fn new(options: Options) -> Self {
         Self {
             window: options.window.clamp(1, MAX_WINDOW),
-            chain: Chain::new(options.head),
+            chain: Chain::new(options.head, options.signer),
             upstreams: BTreeMap::new(),
             loose_violations: 0,
             found: Findings::default(),
+            unchained: 0,
         }
     }
 
@@ -161,24 +167,55 @@ impl Verifier {
             is_epoch: matches!(record, Some(Record::Epoch(_))),
             ts: record.as_ref().map(Record::ts),
         });
-        let (seq, beginning) = (place.seq, self.chain.beginning());
         match record {
-            Some(Record::Epoch(epoch)) => {
-                let name = Arc::clone(&epoch.upstream);
-                self.upstream(seq, &name, |it, found| it.epoch(seq, epoch, found));
-            }
-            Some(Record::Gap(gap)) => {
-                let take = |it: &mut Upstream, found: &mut _| it.gap(seq, &gap, beginning, found);
-                self.upstream(seq, &gap.upstream, take);
-            }
-            Some(Record::Attempt(_) | Record::Health(_) | Record::Mode(_)) | None => {}
+            Some(Record::Checkpoint(checkpoint)) => self.chain.checkpoint(&place, &checkpoint),
+            Some(record) => self.record(place.seq, record),
+            None => {}
         }
         Ok(())
     }
 
+    /// Takes a record that is in no line, from a simulation say: as [`Self::line`], but for the
+    /// chain, which stays empty.
+    pub fn unchained(&mut self, record: Record) {
+        self.unchained += 1;
+        match record {
+            Record::Attempt(attempt) => self.unchained_attempt(&attempt),
+            record => self.record(self.unchained, record),
+        }
+    }
+
+    /// As [`Self::unchained`] for an attempt, which costs nothing but the replay.
+    pub fn unchained_attempt(&mut self, attempt: &Attempt) {
+        self.unchained += 1;
+        let start = ChainHash::START;
+        let place = Place { seq: self.unchained, prev: start, hash: start, computed: start };
+        self.replay(Evidence::of(attempt, place));
+    }
+
+    /// What is no attempt.
+    fn record(&mut self, seq: u64, record: Record) {
+        let beginning = self.chain.beginning();
+        match record {
+            Record::Epoch(epoch) => {
+                let name = Arc::clone(&epoch.upstream);
+                self.upstream(seq, &name, |it, found| it.epoch(seq, epoch, found));
+            }
+            Record::Gap(gap) => {
+                let take = |it: &mut Upstream, found: &mut _| it.gap(seq, &gap, beginning, found);
+                self.upstream(seq, &gap.upstream, take);
+            }
+            Record::Attempt(_) | Record::Checkpoint(_) | Record::Health(_) | Record::Mode(_) => {}
+        }
+    }
+
     fn attempt(&mut self, it: Evidence<'_>) {
-        let seq = it.place.seq;
         self.chain.line(Link { place: it.place, is_epoch: false, ts: Some(it.ts) });
+        self.replay(it);
+    }
+
+    fn replay(&mut self, it: Evidence<'_>) {
+        let seq = it.place.seq;
         let has_slot = it.slot.is_some() || it.prev_slot.is_some();
         let name = it.upstream.clone();
         match Seen::of(it) {

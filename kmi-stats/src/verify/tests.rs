@@ -1,5 +1,6 @@
 //! What traces prove, and what they do not: verdicts, counter-examples, gaps, open turns, exports.
 
+mod damage;
 mod laws;
 mod tampering;
 
@@ -103,7 +104,7 @@ mod counter_examples {
     #[test]
     fn perfect_rotations_in_a_window_of_50() {
         for keys in [6, 7, 9, 12] {
-            let options = Options { window: 50, head: None };
+            let options = Options { window: 50, ..Options::default() };
             let lines = sealed(&rotation(&vec![1; keys], 300));
             let report = verify_with(&lines, options, &InFlight::None);
             assert_eq!(report.all.verdict, Verdict::Verified, "{keys} keys");

@@ -4,7 +4,7 @@ use kmi_core::{display::visible, outcome::Fault, trace::Attempt};
 use tuirealm::ratatui::text::Line;
 
 use crate::{
-    cells::{Cells, end},
+    cells::{Cells, end, fit},
     log::{Entry, Join},
     paint::Tone,
     quantity::{count, seconds},
@@ -76,20 +76,7 @@ pub(crate) struct Columns(Vec<(Column, usize)>);
 impl Columns {
     /// Those that `width` columns have room for.
     pub(crate) fn for_width(width: usize) -> Self {
-        let mut widths = [0; ORDER.len()];
-        let mut left = width;
-        for (column, wanted) in WISHES {
-            let taken = &mut widths[column as usize];
-            // A blank follows each column, but for the last one.
-            let more = if *taken == 0 { wanted + 1 } else { wanted - *taken };
-            if more > left + usize::from(*taken == 0) {
-                continue;
-            }
-            left = left.saturating_sub(more);
-            *taken = wanted;
-        }
-        let there = ORDER.into_iter().zip(widths).filter(|(_, width)| *width > 0);
-        Self(there.collect())
+        Self(fit(&ORDER, &WISHES, width))
     }
 
     /// The names of the columns.
@@ -183,7 +170,8 @@ impl Columns {
                 Cached => cells.right(&tokens(attempt.cached_tokens), width, dim),
                 Endpoint => cells.left(&endpoint(attempt, width), width, plain),
                 Model => cells.left(&text(attempt.model.as_deref()), width, dim),
-                Request => cells.left(&visible(&attempt.request_id), width, dim),
+                // The beginning is that of all requests of this proxy.
+                Request => cells.left(&end(&visible(&attempt.request_id), width), width, dim),
                 Session => cells.left(&text(attempt.session_id.as_deref()), width, dim),
             }
         })

@@ -52,7 +52,7 @@ impl Question {
         if key.state != KeyState::Blocked {
             return None;
         }
-        let action = Action::Enable { key: key.key.clone() };
+        let action = Action::Reset { key: key.key.clone() };
         let consequence = "It is tried again at once; if the reason stands it is blocked again.";
         let title = format!("End what blocks {}?", visible(&key.label));
         Some(Self { action, title, consequence })

@@ -14,7 +14,7 @@ use super::{
     popup,
 };
 use crate::{
-    cells::Cells,
+    cells::{self, Cells},
     feed::Answer,
     model::{Msg, UserEvent},
     paint::{Tone, wrap},
@@ -42,31 +42,34 @@ impl Detail {
         Self { theme, row, masked, why: None, scroll: 0, most: 0 }
     }
 
-    fn field(&self, name: &str, text: &str, tone: Tone) -> Line<'static> {
-        Cells::default()
-            .left(name, NAMES, self.theme.tone(Tone::Dim))
-            .text(text.to_owned(), self.theme.tone(tone))
-            .line()
+    /// A field's name and text, in as many lines as the text needs.
+    fn field(&self, name: &str, text: &str, tone: Tone, width: u16) -> Vec<Line<'static>> {
+        let room = width.saturating_sub(u16::try_from(NAMES).unwrap_or(0) + 1);
+        let texts = laid_out(text, room);
+        let names = std::iter::once(name).chain(std::iter::repeat(""));
+        let lines = texts.lines().zip(names).map(|(text, name)| {
+            let cells = Cells::default().left(name, NAMES, self.theme.tone(Tone::Dim));
+            cells.text(text.to_owned(), self.theme.tone(tone)).line()
+        });
+        lines.collect()
     }
 
     fn attempt(&self, it: &Attempt, width: u16) -> Vec<Line<'static>> {
-        let plain = |name: &str, text: String| self.field(name, &text, Tone::Plain);
+        let plain = |name: &str, text: String| self.field(name, &text, Tone::Plain, width);
         let ms = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| format!("{n} ms"));
         let tokens = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
         let turn = match it.turn {
             Some(turn) => format!("{turn}, of epoch {}", it.epoch),
             None => "none: no choice of the rotation".to_owned(),
         };
-        let mut lines = vec![
-            self.field(
-                "key",
-                &format!("{}  {}  {}", visible(&it.label), visible(&self.masked), visible(&it.key)),
-                Tone::Strong,
-            ),
-            self.field("outcome", &outcome(it), tone(it)),
+        let key =
+            format!("{}  {}  {}", visible(&it.label), visible(&self.masked), visible(&it.key));
+        let mut fields = vec![
+            self.field("key", &key, Tone::Strong, width),
+            self.field("outcome", &outcome(it), tone(it), width),
         ];
-        lines.extend(it.error.iter().map(|error| plain("error", visible(error).into_owned())));
-        lines.extend([
+        fields.extend(it.error.iter().map(|error| plain("error", visible(error).into_owned())));
+        fields.extend([
             plain("time", format!("{:.3}", it.ts)),
             plain("turn", turn),
             plain("attempt", format!("{} of request {}", it.attempt, visible(&it.request_id))),
@@ -95,19 +98,28 @@ impl Detail {
                 ),
             ),
             plain("bytes", format!("{} up, {} down", it.request_bytes, it.response_bytes)),
-            Line::default(),
-            Line::styled("Why this key", self.theme.tone(Tone::Strong)),
         ]);
+        let mut lines: Vec<_> = fields.into_iter().flatten().collect();
+        lines.push(Line::default());
+        lines.push(Line::styled("Why this key", self.theme.tone(Tone::Strong)));
         let why = self.why.as_deref().unwrap_or("looking it up …");
         for line in why.lines() {
-            // Wrapped here, so that the popup knows how many lines there are.
-            let wrapped = wrap(&visible(line), width, "  ");
+            let wrapped = laid_out(&visible(line), width);
             lines.extend(
                 wrapped.lines().map(|it| Line::styled(it.to_owned(), self.theme.tone(Tone::Plain))),
             );
         }
         lines
     }
+}
+
+/// A line in as many as it needs. Broken here, so that the popup knows how many there are; what
+/// fits, as the lines of a table do, stays as it is.
+fn laid_out(line: &str, width: u16) -> String {
+    if cells::width(line) <= usize::from(width) {
+        return line.to_owned();
+    }
+    wrap(line, width, "  ")
 }
 
 impl Panel for Detail {
@@ -120,7 +132,7 @@ impl Panel for Detail {
                 .map(|it| Line::styled(it.to_owned(), self.theme.tone(*tone)))
                 .collect(),
         };
-        let title = format!("line {}   Esc closes", self.row.seq);
+        let title = format!("line {} of the trace   Esc closes, ↑ ↓ scroll", self.row.seq);
         self.most = popup::draw(frame, area, self.theme, &title, lines, self.scroll);
         self.scroll = self.scroll.min(self.most);
     }

@@ -27,13 +27,12 @@ const TRACE: [(&str, &str); 8] = [
     ("e", "export"),
     ("K O M S", "only like this"),
 ];
-const TOP: [(&str, &str); 9] = [
+const TOP: [(&str, &str); 8] = [
     ("q", "quit"),
     ("?", "help"),
     ("Tab", "trace"),
     ("r", "rotate to"),
-    ("e", "enable"),
-    ("d", "disable"),
+    ("e d", "on, off"),
     ("t", "test"),
     ("x", "unblock"),
     ("m", "mode"),
@@ -81,9 +80,16 @@ impl Panel for Footer {
             Screen::Top => &TOP[..],
         };
         let (strong, dim) = (self.theme.tone(Tone::Strong), self.theme.tone(Tone::Dim));
-        let line = keys.iter().fold(Cells::default(), |cells, (key, what)| {
-            cells.text(format!(" {key} "), strong).text(format!("{what} "), dim)
-        });
+        let mut line = Cells::default();
+        for (key, what) in keys {
+            let more =
+                Cells::default().text(format!(" {key} "), strong).text(format!("{what} "), dim);
+            if line.width() + more.width() > usize::from(area.width) {
+                // The help has the rest.
+                break;
+            }
+            line = line.beside(more);
+        }
         frame.render_widget(Paragraph::new(line.line()), area);
     }
 

@@ -24,11 +24,14 @@ pub(crate) struct Header {
     theme: Theme,
     now: Timestamp,
     status: Option<Arc<Status>>,
+    /// When it came.
+    since: Timestamp,
 }
 
 impl Header {
     pub(crate) fn new(theme: Theme) -> Self {
-        Self { theme, now: Timestamp::UNIX_EPOCH, status: None }
+        let (now, since) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+        Self { theme, now, status: None, since }
     }
 }
 
@@ -41,10 +44,12 @@ pub(crate) fn mode(snapshot: &Snapshot) -> String {
     }
 }
 
-fn proxy(snapshot: &Snapshot) -> String {
+/// Where the proxy listens, and for how long; that was told `ago`, because time alone is no news.
+fn proxy(snapshot: &Snapshot, ago: SignedDuration) -> String {
     let proxy = &snapshot.proxy;
     let address = proxy.listen.as_deref().map(visible).unwrap_or_default();
     let up = proxy.uptime_s.and_then(|s| i64::try_from(s).ok()).map(SignedDuration::from_secs);
+    let up = up.map(|up| up.saturating_add(ago.max(SignedDuration::ZERO)));
     let up = up.map(|up| format!(" up {}", duration(up))).unwrap_or_default();
     format!("{address}{up}")
 }
@@ -60,13 +65,13 @@ impl Panel for Header {
             self.now.strftime("%H:%M:%S UTC ").to_string()
         };
         let (mode, proxy) = match &self.status {
-            Some(status) if status.snapshot.proxy.running => {
-                (mode(&status.snapshot), proxy(&status.snapshot))
-            }
-            Some(status) => (
+            Some(status) if status.snapshot.proxy.running => (
                 mode(&status.snapshot),
-                "NO PROXY RUNS, this is the past; start one: kmi serve".to_owned(),
+                proxy(&status.snapshot, self.now.duration_since(self.since)),
             ),
+            Some(status) => {
+                (mode(&status.snapshot), "NO PROXY RUNS: kmi serve starts one".to_owned())
+            }
             None => ("looking for the proxy …".to_owned(), String::new()),
         };
         let cells = Cells::default().text(" kmi  ", strong).text(mode, strong).text("  ", bar);
@@ -80,7 +85,9 @@ impl Panel for Header {
     fn on(&mut self, event: &Event<UserEvent>) -> Option<Msg> {
         match event {
             Event::User(UserEvent::Clock(now)) => self.now = *now,
-            Event::User(UserEvent::Status(status)) => self.status = Some(Arc::clone(status)),
+            Event::User(UserEvent::Status(status)) => {
+                (self.status, self.since) = (Some(Arc::clone(status)), self.now);
+            }
             _ => return None,
         }
         Some(Msg::Redraw)

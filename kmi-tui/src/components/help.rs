@@ -9,7 +9,7 @@ use super::{Panel, popup};
 use crate::{
     cells::Cells,
     keymap,
-    model::{Msg, UserEvent},
+    model::{Msg, Screen, UserEvent},
     paint::Tone,
     theme::Theme,
 };
@@ -18,13 +18,14 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Help {
     theme: Theme,
+    screen: Screen,
     scroll: u16,
     most: u16,
 }
 
 impl Help {
-    pub(crate) fn new(theme: Theme) -> Self {
-        Self { theme, scroll: 0, most: 0 }
+    pub(crate) fn new(theme: Theme, screen: Screen) -> Self {
+        Self { theme, screen, scroll: 0, most: 0 }
     }
 
     fn lines(&self, width: u16) -> Vec<Line<'static>> {
@@ -58,8 +59,12 @@ impl Help {
                 |part: Vec<Cells>| part.into_iter().chain(std::iter::repeat_with(blank)).take(rows);
             pad(trace).zip(pad(right)).map(|(a, b)| a.beside(b).line()).collect()
         } else {
+            let (here, there) = match self.screen {
+                Screen::Top => (top, trace),
+                Screen::Trace => (trace, top),
+            };
             let all =
-                anywhere.into_iter().chain([blank()]).chain(trace).chain([blank()]).chain(top);
+                here.into_iter().chain([blank()]).chain(anywhere).chain([blank()]).chain(there);
             all.map(Cells::line).collect()
         };
         lines.push(Line::default());

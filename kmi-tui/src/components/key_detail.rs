@@ -107,7 +107,7 @@ fn remedy(key: &KeyRow) -> Option<&'static str> {
     match (key.state, key.reason) {
         (KeyState::Disabled, _) => Some("e lets it serve again"),
         (KeyState::Blocked, Some(reason)) if reason.needs_the_user() => {
-            Some("give it a new key file, or t asks again")
+            Some("put in a new key, or press t")
         }
         (KeyState::Blocked, _) => Some("ends by itself; x ends it now"),
         (KeyState::Warn, Some(Reason::QuotaLow)) => Some("still serves"),

@@ -1,4 +1,4 @@
-//! Hears what counts everywhere: quitting, help, the other screen, signals, a new window size.
+//! Hears what counts everywhere: quitting, help, the other screen, a new window size.
 
 use tui_realm_stdlib::components::Phantom;
 use tuirealm::{
@@ -8,7 +8,6 @@ use tuirealm::{
 };
 
 use crate::{
-    feed::Signal,
     keymap::{GLOBAL, Global, command},
     model::{Id, Msg, UserEvent},
 };
@@ -27,10 +26,6 @@ impl Listener {
             Sub::new(press(Key::Char('c'), KeyModifiers::CONTROL), SubClause::Always),
             Sub::new(press(Key::Char('z'), KeyModifiers::CONTROL), SubClause::Always),
             Sub::new(EventClause::WindowResize, SubClause::Always),
-            Sub::new(
-                EventClause::Discriminant(UserEvent::Signal(Signal::Continue)),
-                SubClause::Always,
-            ),
         ];
         let typing = || SubClause::not(SubClause::IsMounted(Id::FilterLine));
         let free = || {
@@ -57,11 +52,6 @@ impl AppComponent<Msg, UserEvent> for Listener {
     fn on(&mut self, event: &Event<UserEvent>) -> Option<Msg> {
         match event {
             Event::WindowResize(..) => Some(Msg::Redraw),
-            Event::User(UserEvent::Signal(signal)) => Some(match signal {
-                Signal::End(signal) => Msg::End(*signal),
-                Signal::Stop => Msg::Stop,
-                Signal::Continue => Msg::Continue,
-            }),
             Event::Keyboard(press) if press.modifiers.contains(KeyModifiers::CONTROL) => {
                 match press.code {
                     Key::Char('c') => Some(Msg::End(2)),

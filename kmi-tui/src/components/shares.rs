@@ -41,18 +41,20 @@ impl Shares {
     }
 
     fn shares(&self) -> &[ShareReport] {
-        self.proof.as_ref().map_or(&[], |proof| &proof.all.shares)
+        self.proof.as_ref().map_or(&[], |proof| &proof.window.numbers.shares)
     }
 
     fn header(&self, bar_width: usize) -> Line<'static> {
         let dim = self.theme.tone(Tone::Dim);
         let turns: u64 = self.shares().iter().map(|it| it.turns).sum();
-        let of = if turns > 0 { format!("share of {turns} turns") } else { "share".to_owned() };
+        let forms = [format!("share of the last {turns} turns"), format!("of {turns} turns")];
+        let fits = forms.iter().find(|form| turns > 0 && form.len() <= bar_width + 7);
+        let of = fits.map_or("share", String::as_str);
         Cells::default()
             .left("", 1, dim)
             .left("key", 10, dim)
             .left("masked", 8, dim)
-            .left(&of, bar_width + 7, dim)
+            .left(of, bar_width + 7, dim)
             .text("state", dim)
             .line()
     }
@@ -90,8 +92,8 @@ impl Panel for Shares {
             frame.render_widget(Paragraph::new(Line::styled(text, dim)), area);
             return;
         }
-        // Beside the bar: names, share and some thirty columns for the state.
-        let bar_width = usize::from(area.width).saturating_sub(60).clamp(6, 40);
+        // Beside the bar: names, share and some forty columns for the state.
+        let bar_width = usize::from(area.width).saturating_sub(70).clamp(8, 40);
         let most = self.shares().iter().map(|share| share.turns).max().unwrap_or(0);
         let turns = self.shares().iter().map(|share| share.turns).sum();
         let room = usize::from(area.height).saturating_sub(1);

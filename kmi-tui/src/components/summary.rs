@@ -53,8 +53,9 @@ impl Summary {
     pub(crate) const LINES: u16 = 3;
 
     fn judgement(&self) -> Judgement {
+        let mode = self.status.as_ref().map(|status| status.snapshot.mode);
         match &self.proof {
-            Some(proof) => Judgement::of(proof),
+            Some(proof) => Judgement::of(proof, mode.unwrap_or_default()),
             None => Judgement {
                 tone: Tone::Dim,
                 headline: "CHECKING",

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use kmi_stats::report::Report;
 use parking_lot::Mutex;
 
-use super::{Answer, News, Page, Signal, Status};
+use super::{Answer, News, Page, Status};
 
-/// Most trace lines that wait; of more the oldest are left out and counted.
-const LINES: usize = 8_192;
-/// Most answers and signals that wait.
+/// Most trace lines that wait; of more the oldest are left out and counted. Reading so many takes
+/// no longer than a key press may wait.
+const LINES: usize = 2_048;
+/// Most answers that wait.
 const FEW: usize = 64;
 
 /// Collects news from several threads until the screen takes them.
@@ -59,14 +60,6 @@ impl Mailbox {
         }
     }
 
-    /// What the process was told; it stands in front of a screen that takes it soon.
-    pub fn signal(&self, signal: Signal) {
-        let mut news = self.0.lock();
-        if news.signals.len() < FEW {
-            news.signals.push(signal);
-        }
-    }
-
     /// Everything that waits.
     pub fn take(&self, now: Timestamp) -> News {
         let mut news = std::mem::take(&mut *self.0.lock());
@@ -101,13 +94,12 @@ mod tests {
     }
 
     #[test]
-    fn signals_and_answers_are_bounded() {
+    fn answers_are_bounded() {
         let mailbox = Mailbox::default();
         for _ in 0..2 * FEW {
-            mailbox.signal(Signal::Stop);
             mailbox.answer(Answer::Done(String::new()));
         }
         let news = mailbox.take(Timestamp::UNIX_EPOCH);
-        assert_eq!((news.signals.len(), news.answers.len()), (FEW, FEW));
+        assert_eq!(news.answers.len(), FEW);
     }
 }

@@ -33,8 +33,7 @@ impl<F: Feed> FeedPort<F> {
     }
 
     fn take(&mut self, news: News) {
-        let News { now, status, proof, lines, missed, page, answers, signals } = news;
-        self.events.extend(signals.into_iter().map(UserEvent::Signal));
+        let News { now, status, proof, lines, missed, page, answers } = news;
         if now.as_second() != self.second {
             self.second = now.as_second();
             self.events.push_back(UserEvent::Clock(now));

@@ -30,7 +30,6 @@ impl<T: TerminalAdapter> Model<T> {
                 self.say(Tone::Dim, waiting_for(&action).to_owned());
                 self.ask(Wish::Act(action));
             }
-            Msg::Continue => self.next = Step::Retake,
             Msg::Detail(row) => self.detail(row),
             Msg::EditFilter => {
                 let typed = self.list().map(|list| list.filter().typed()).unwrap_or_default();
@@ -43,7 +42,7 @@ impl<T: TerminalAdapter> Model<T> {
                 self.filter(&before);
                 self.close();
             }
-            Msg::Help => self.pop_up(Id::Help, Help::new(self.theme), &[]),
+            Msg::Help => self.pop_up(Id::Help, Help::new(self.theme, self.screen), &[]),
             Msg::Quit => self.next = Step::End(Ending::Quit),
             Msg::Redraw => {}
             Msg::Say(text) => self.say(Tone::Dim, text),

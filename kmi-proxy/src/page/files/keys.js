@@ -113,9 +113,12 @@ export class KeyList {
   }
 }
 
-/** The keys' shares of the last turns, each beside what was expected of it. */
-export function drawShares(window, colours) {
-  const { shares } = window;
+/** The keys' shares of the last turns, each beside what was expected of it. A key that could not
+ * serve in any of them has none, which is worth a line, too. */
+export function drawShares(window, keys, colours) {
+  const told = new Set(window.shares.map((it) => it.key));
+  const none = keys.filter((key) => window.turns > 0 && !told.has(key.key));
+  const shares = [...window.shares, ...none.map(({ key, label }) => ({ key, label, turns: 0, expected: 0 }))];
   const most = Math.max(1, ...shares.flatMap((it) => [it.turns, it.expected]));
   say(at("shares-of"), window.turns > 0 ? `of the last ${window.turns} turns` : "");
   if (shares.length === 0) {

@@ -46,7 +46,7 @@ const drawPicture = soon(() => {
   }
   keys.draw(picture, colours);
   summary.picture(picture);
-  drawShares(fairness.window, colours);
+  drawShares(fairness.window, snapshot.keys, colours);
   say(at("mode"), `${snapshot.mode} · ${snapshot.policy}`);
   alarm();
   tick();
