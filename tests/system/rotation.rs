@@ -1,6 +1,6 @@
 //! Keys take turns, and the trace proves it.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use http::Method;
 use kmi_proxy::{
