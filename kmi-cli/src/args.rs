@@ -4,6 +4,8 @@
 //! and usage errors never depend on files or on a running proxy.
 
 mod client;
+mod doctor;
+mod install;
 mod keys;
 mod moment;
 mod seed;
@@ -14,11 +16,13 @@ mod usage_error;
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::{
     client::{EnvArgs, RunArgs, Shell},
-    keys::KeysCommand,
+    doctor::DoctorArgs,
+    install::{CompletionsArgs, InstallArgs, ManArgs, Manager, ServiceCommand},
+    keys::{ImportArgs, KeysCommand},
     moment::Moment,
     simulate::SimulateArgs,
     trace::{
@@ -78,6 +82,11 @@ impl Cli {
             (None, command) => command,
         };
         Ok(Self { global: typed.global, command })
+    }
+
+    /// All that can be typed, for completions and man pages.
+    pub(crate) fn description() -> clap::Command {
+        Typed::command()
     }
 }
 
@@ -161,7 +170,7 @@ Examples:
   kmi rotate                           the next usable key
   kmi rotate work                      the key labelled `work`")]
     Rotate(RotateArgs),
-    /// Switch automatic rotation on or off: every request takes the next key
+    /// Automatic rotation on or off: every request takes the next key
     #[command(after_help = "\
 Works with and without a running proxy; a running one obeys at once. The choice
 outlives restarts.
@@ -172,7 +181,7 @@ Examples:
     Auto(AutoArgs),
     /// Show mode, keys, their health and their quota
     Status(StatusArgs),
-    /// Watch the keys live: state, quota, latency; rotate and switch them
+    /// Watch the keys live: state, quota, latency; switch and rotate
     #[command(after_help = trace::TOP_HELP)]
     Top,
     /// List, add, remove and switch keys
@@ -180,7 +189,7 @@ Examples:
         #[command(subcommand)]
         command: Option<KeysCommand>,
     },
-    /// Follow the trace: which key served which request, and how it ended
+    /// Follow the trace: which key served what, and how it ended
     #[command(after_help = trace::EXAMPLES, args_conflicts_with_subcommands = true)]
     Trace(TraceArgs),
     /// Check the trace: unbroken, complete, and fair
@@ -189,7 +198,7 @@ Examples:
     /// Sum up requests, tokens, and what the rotation cost in lost cache
     #[command(after_help = usage::HELP)]
     Usage(UsageArgs),
-    /// Rotate made-up keys under a made-up load: the schedule, and its proof
+    /// Rotate made-up keys under a made-up load, and prove it
     #[command(after_help = simulate::HELP)]
     Simulate(SimulateArgs),
     /// Show and check the configuration
@@ -197,6 +206,9 @@ Examples:
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Look for what is wrong, and say what to do about it
+    #[command(after_help = doctor::HELP)]
+    Doctor(DoctorArgs),
     /// Show it all against a built-in stand-in: no key, no network
     #[command(after_help = "\
 Seven keys, realistic failures, and the verdict at the end. Nothing of your home
@@ -208,6 +220,18 @@ Examples:
   kmi demo --tui                       watch it live; q ends it
   kmi demo --serve                     keeps running, for your own experiments")]
     Demo(DemoArgs),
+    /// Print completions for a shell
+    #[command(after_help = install::COMPLETIONS_HELP)]
+    Completions(CompletionsArgs),
+    /// Print the man page
+    #[command(after_help = install::MAN_HELP)]
+    Man(ManArgs),
+    /// Have the system run the proxy from login on
+    #[command(after_help = install::SERVICE_HELP)]
+    Service {
+        #[command(subcommand)]
+        command: ServiceCommand,
+    },
 }
 
 /// `kmi serve`.

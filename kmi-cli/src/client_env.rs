@@ -14,10 +14,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use kmi_proxy::home::Token;
 
 pub(crate) use self::{
-    client::{goes_past, model_name},
+    client::{goes_past, kimi_cli_home, kimi_code_home, model_name},
     launch::launch,
 };
-use crate::{args::Shell, config::Environment};
+use crate::{args::Shell, config::Environment, shell};
 
 /// What clients are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +135,7 @@ pub(crate) fn write(variables: &Variables, shell: Shell) -> Result<String, serde
             let value = value.replace('\\', r"\\").replace('\'', r"\'");
             format!("set -gx {name} '{value}'\n")
         }
-        Shell::Sh | Shell::Json => format!("export {name}='{}'\n", value.replace('\'', r"'\''")),
+        Shell::Sh | Shell::Json => format!("export {name}={}\n", shell::quoted(value)),
     };
     if shell == Shell::Json {
         let object: serde_json::Map<_, _> =

@@ -1,14 +1,18 @@
 //! One module per command; this one finds it.
 
+mod completions;
 mod config;
 mod demo;
+mod doctor;
 mod ending;
 mod env;
 mod init;
 mod keys;
+mod man;
 mod rotate;
 mod run;
 mod serve;
+mod service;
 mod simulate;
 mod status;
 mod top;
@@ -90,15 +94,19 @@ pub(crate) fn run(cli: Cli, env: &Environment, output: Output) -> anyhow::Result
     match cli.command {
         None => status::overview(&context),
         Some(Command::Auto(args)) => rotate::auto(&context, &args),
+        Some(Command::Completions(args)) => completions::run(&context, &args),
         Some(Command::Config { command }) => config::run(&context, command),
         Some(Command::Demo(args)) => demo::run(&context, &args),
+        Some(Command::Doctor(args)) => doctor::run(&context, &args),
         Some(Command::Env(args)) => env::run(&context, &args),
         Some(Command::Init) => init::run(&context),
         Some(Command::Keys { command }) => keys::run(&context, command.as_ref()),
+        Some(Command::Man(args)) => man::run(&context, &args),
         Some(Command::Reload(args)) => serve::reload(&context, &args),
         Some(Command::Rotate(args)) => rotate::rotate(&context, &args),
         Some(Command::Run(args)) => run::run(&context, &args),
         Some(Command::Serve(args)) => serve::serve(&context, &args),
+        Some(Command::Service { command }) => service::run(&context, &command),
         Some(Command::Simulate(args)) => simulate::run(&context, &args),
         Some(Command::Status(args)) => status::run(&context, &args),
         Some(Command::Stop) => serve::stop(&context),

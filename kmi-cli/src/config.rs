@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use kmi_proxy::{home::Home, keys::EnvKey, settings::Settings};
 
 pub(crate) use self::{
-    dotenv::value as dotenv_value,
+    dotenv::{foreign_keys, value as dotenv_value},
     env::Environment,
     layers::Origin,
     problem::{ConfigError, Problem},

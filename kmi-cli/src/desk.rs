@@ -11,9 +11,9 @@ use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use kmi_proxy::{
     control::{self, CallError, Problem, Reply, Request, Status},
-    engine::Reread,
+    engine::{Engine, Reread},
     home::Home,
-    keys::Variables,
+    keys::{Answers, Sources, Variables},
     ledger::LedgerError,
     rotor::{Rotor, RotorError, Setup},
 };
@@ -102,8 +102,8 @@ pub(crate) fn held(config: &Config, pid: Option<u32>) -> Failure {
 }
 
 /// Whether a proxy answers on this home.
-pub(crate) fn is_running(config: &Config) -> bool {
-    !matches!(call(&config.home, &Request::Status), Err(CallError::NotRunning))
+pub(crate) fn is_running(home: &Home) -> bool {
+    !matches!(call(home, &Request::Status), Err(CallError::NotRunning))
 }
 
 /// Where the running proxy listens; `None` when none runs.
@@ -136,8 +136,8 @@ pub(crate) fn call(home: &Home, request: &Request) -> Result<Reply, CallError> {
 }
 
 /// Has a request answered by the running proxy; an error when none runs.
-pub(crate) fn ask_running(config: &Config, request: &Request) -> anyhow::Result<Reply> {
-    match call(&config.home, request) {
+pub(crate) fn ask_running(home: &Home, request: &Request) -> anyhow::Result<Reply> {
+    match call(home, request) {
         Ok(reply) => checked(reply),
         Err(CallError::NotRunning) => {
             let failure = Failure::new("no proxy runs on this home", "start one with `kmi serve`");
@@ -168,6 +168,16 @@ pub(crate) fn tell(problems: &[Problem], output: Output) {
     }
 }
 
+/// Says that a proxy which has just started has nothing to serve with.
+pub(crate) fn tell_without_keys(engine: &Engine, output: Output) {
+    if engine.rotor().snapshot(Timestamp::now()).keys.is_empty() {
+        output.warning(
+            "there is no key yet: every request will be refused",
+            "`kmi keys add LABEL` adds one, also while kmi runs; `kmi keys import` finds some",
+        );
+    }
+}
+
 /// What a rotor is made of.
 pub(crate) fn setup(config: &Config, env: &Environment) -> Setup {
     let env = env.clone();
@@ -177,6 +187,19 @@ pub(crate) fn setup(config: &Config, env: &Environment) -> Setup {
         own.or_else(|| crate::config::dotenv_value(&dotenv, name))
     });
     Setup { settings: config.settings.clone(), env_keys: config.env_keys.clone(), variables }
+}
+
+/// Where keys are, to read them in this process without asking a proxy or making anything.
+pub(crate) fn sources(config: &Config, env: &Environment) -> Sources {
+    let setup = setup(config, env);
+    Sources {
+        dir: config.home.auths_dir().to_owned(),
+        env: setup.env_keys,
+        upstreams: setup.settings.upstreams,
+        variables: setup.variables,
+        answers: Answers::default(),
+        settle: Duration::ZERO,
+    }
 }
 
 /// Reads the configuration again, as at the start, for a reload.

@@ -10,6 +10,7 @@ mod hardening;
 mod live;
 mod output;
 mod report;
+mod shell;
 mod simulate;
 
 use std::process::ExitCode;

@@ -95,15 +95,13 @@ impl Output {
     /// What was asked for; ends the line.
     pub(crate) fn data(self, text: impl Display) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        writeln!(out, "{text}")?;
-        out.flush()
+        writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| on_stdout(&error))
     }
 
     /// What was asked for, byte for byte.
     pub(crate) fn raw(self, text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| on_stdout(&error))
     }
 
     /// What was asked for, as indented JSON.
@@ -165,4 +163,9 @@ impl Output {
     fn stderr(self, text: &dyn Display) {
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
+}
+
+/// Says what could not be written; the kind stays, for a reader that has gone is no error.
+fn on_stdout(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot write to standard output: {error}"))
 }

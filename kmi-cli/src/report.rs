@@ -100,9 +100,21 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref() {
         return Some(ledger_hint(error).to_owned());
     }
-    error.downcast_ref::<CallError>().map(|_| {
-        "look whether it hangs (`kmi status` names its process), or start it again".to_owned()
-    })
+    if error.is::<CallError>() {
+        let hint = "look whether it hangs (`kmi status` names its process), or start it again";
+        return Some(hint.to_owned());
+    }
+    error.downcast_ref().and_then(file_hint).map(str::to_owned)
+}
+
+/// What to do where only the system said something.
+fn file_hint(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        io::ErrorKind::NotFound => Some("check the path: is its directory there?"),
+        io::ErrorKind::PermissionDenied => Some("choose a place that you may write to"),
+        io::ErrorKind::StorageFull => Some("make room on that disk"),
+        _ => None,
+    }
 }
 
 fn ledger_hint(error: &LedgerError) -> &'static str {

@@ -76,7 +76,7 @@ pub struct HomeSecret([u8; 32]);
 
 impl HomeSecret {
     /// Takes 256 random bits.
-    pub fn new(bytes: [u8; 32]) -> Self {
+    pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 }

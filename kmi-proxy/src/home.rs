@@ -194,6 +194,11 @@ impl Home {
     pub fn secret(&self) -> Result<HomeSecret, HomeError> {
         Ok(HomeSecret::new(*token::read_or_make(&self.secret_file())?))
     }
+
+    /// The secret if there is one, without making anything.
+    pub fn existing_secret(&self) -> Result<Option<HomeSecret>, HomeError> {
+        Ok(token::read(&self.secret_file())?.map(|bytes| HomeSecret::new(*bytes)))
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod metrics;
 mod page;
 mod peek;
 pub mod pool;
+pub mod probe;
 pub mod proxy;
 mod quota_poll;
 pub mod reply;

@@ -83,14 +83,13 @@ impl Checkpoint {
         let mut line = || lines.next().ok_or(NoteError::Form);
         let (origin, count, head) = (line()?, line()?, line()?);
         let head = BASE64.decode(head).map_err(|_| NoteError::Form)?;
-        let digits = head.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         if !origin.starts_with(ORIGIN) {
             return Err(NoteError::Form);
         }
         Ok(Self {
             origin: origin.to_owned(),
             count: count.parse().map_err(|_| NoteError::Form)?,
-            head: ChainHash::parse(&digits).ok_or(NoteError::Form)?,
+            head: ChainHash::parse(&hex::encode(head)).ok_or(NoteError::Form)?,
         })
     }
 }
@@ -107,8 +106,7 @@ impl Signer {
     pub fn new(seed: &[u8; 32]) -> Result<Self, NoteError> {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| NoteError::Seed)?;
         let key: [u8; 32] = pair.public_key().as_ref().try_into().map_err(|_| NoteError::Seed)?;
-        let [a, b, c, d] = first_four(&key);
-        let name = format!("{ORIGIN}{a:02x}{b:02x}{c:02x}{d:02x}");
+        let name = format!("{ORIGIN}{}", hex::encode(first_four(&key)));
         Ok(Self { pair, public: PublicKey { name, key } })
     }
 
@@ -166,9 +164,9 @@ impl PublicKey {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d] = self.hash();
+        let hash = hex::encode(self.hash());
         let key = BASE64.encode([&[ED25519_KIND][..], &self.key].concat());
-        write!(f, "{}+{a:02x}{b:02x}{c:02x}{d:02x}+{key}", self.name)
+        write!(f, "{}+{hash}+{key}", self.name)
     }
 }
 
@@ -206,10 +204,8 @@ fn first_four(bytes: &[u8]) -> [u8; 4] {
 
 fn bytes_of(hash: &ChainHash) -> [u8; 32] {
     let mut bytes = [0; 32];
-    let digit = |digit: u8| if digit.is_ascii_digit() { digit - b'0' } else { digit - b'a' + 10 };
-    for (byte, pair) in bytes.iter_mut().zip(hash.as_str().as_bytes().chunks_exact(2)) {
-        *byte = digit(pair[0]) << 4 | digit(pair[1]);
-    }
+    // A hash is 64 digits: it always fits.
+    let _ = hex::decode_to_slice(hash.as_str(), &mut bytes);
     bytes
 }
 
@@ -231,15 +227,17 @@ mod tests {
         let name = &signer.public_key().name;
         assert_eq!((lines[0], lines[1], lines.len()), (name.as_str(), "1234", 3));
         let bytes = BASE64.decode(lines[2]).unwrap();
-        assert_eq!(bytes.iter().map(|b| format!("{b:02x}")).collect::<String>(), head().as_str());
+        assert_eq!(hex::encode(bytes), head().as_str());
         let blob = signature.strip_prefix(&format!("\u{2014} {name} ")).unwrap();
         let blob = BASE64.decode(blob.strip_suffix('\n').unwrap()).unwrap();
         assert_eq!((blob.len(), &blob[..4]), (68, &signer.public_key().hash()[..]));
         // RFC 8032 fixes the public key of a seed; this is the one of 32 times 0x01.
         let key = signer.public_key().to_string();
         let key = BASE64.decode(key.rsplit_once('+').unwrap().1).unwrap();
-        let hex = key.iter().map(|b| format!("{b:02x}")).collect::<String>();
-        assert_eq!(hex, "018a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c");
+        assert_eq!(
+            hex::encode(key),
+            "018a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c"
+        );
     }
 
     #[test]
@@ -255,7 +253,7 @@ mod tests {
         let name = || signer.public.name.clone();
         assert_eq!(signer.public_key().check(&forged), Err(NoteError::Forged(name())));
         // A second signature, a witness's say, costs nothing.
-        let both = note.clone() + other.sign(7, &head()).rsplit_once("\n\n").unwrap().1;
+        let both = note + other.sign(7, &head()).rsplit_once("\n\n").unwrap().1;
         assert!(signer.public_key().check(&both).is_ok());
     }
 

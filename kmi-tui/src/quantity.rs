@@ -62,6 +62,20 @@ pub fn count(n: u64) -> String {
     (n / unit).to_string()
 }
 
+/// A size in its largest unit: `512 B`, `64.0 MiB`, `12.5 GiB`.
+pub fn bytes(n: u64) -> String {
+    const UNITS: [(&str, u64); 4] =
+        [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match UNITS.into_iter().find(|(_, size)| n >= *size) {
+        // In tenths, rounded down: more is never claimed than there is.
+        Some((unit, size)) => {
+            let tenths = u128::from(n) * 10 / u128::from(size);
+            format!("{}.{} {unit}", tenths / 10, tenths % 10)
+        }
+        None => format!("{n} B"),
+    }
+}
+
 /// A share from 0 to 1 as a percentage, never rounded up to one that it does not reach.
 pub fn percent(share: f64, decimals: usize) -> String {
     let unit = 10f64.powi(i32::try_from(decimals).unwrap_or(0));
@@ -71,6 +85,12 @@ pub fn percent(share: f64, decimals: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_one_unit_and_are_never_more() {
+        let told = [0, 1023, 1024, 67_108_863, 1 << 30, u64::MAX].map(bytes);
+        assert_eq!(told, ["0 B", "1023 B", "1.0 KiB", "63.9 MiB", "1.0 GiB", "16777215.9 TiB"]);
+    }
 
     #[test]
     fn durations_have_two_units() {

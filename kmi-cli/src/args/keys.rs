@@ -1,5 +1,7 @@
 //! `kmi keys …`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 /// `kmi keys …`; bare, it lists.
@@ -32,6 +34,30 @@ Examples:
 
 Exit code: 0 when all of them work, else 1.")]
     Test(TestArgs),
+    /// Take over keys of a Kimi client, the environment, or a file
+    #[command(after_help = "\
+PATH is a Kimi client's config.toml, a .env file, a key file, or a directory of
+key files (the `_auths` of kmi's predecessor). Without it the configuration of
+kimi-cli and Kimi Code, KIMI_API_KEY and MOONSHOT_API_KEY are looked through.
+Each new key is copied into a file of its own; nothing is overwritten, and what
+is there already is left out.
+
+Examples:
+  kmi keys import
+  kmi keys import ~/.kimi/config.toml
+  kmi keys import ~/old-project/_auths --yes")]
+    Import(ImportArgs),
+}
+
+/// `kmi keys import`.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub(crate) struct ImportArgs {
+    /// Where to look [default: Kimi's clients and the environment]
+    #[arg(value_name = "PATH")]
+    pub(crate) path: Option<PathBuf>,
+    /// Do not ask; needed without a terminal
+    #[arg(long, short)]
+    pub(crate) yes: bool,
 }
 
 /// `kmi keys test`.

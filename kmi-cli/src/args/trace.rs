@@ -165,10 +165,10 @@ pub(crate) struct VerifyArgs {
     /// A head, noted earlier, that must be in the chain
     #[arg(long, value_name = "HASH")]
     pub(crate) head: Option<String>,
-    /// A checkpoint, kept from earlier, whose head must be in the chain
+    /// A kept checkpoint whose head must be in the chain
     #[arg(long, value_name = "FILE", conflicts_with = "head")]
     pub(crate) checkpoint: Option<PathBuf>,
-    /// Whose signatures this checkpoint, and those in the trace, must bear
+    /// The key whose signatures they must bear
     #[arg(long, value_name = "FILE")]
     pub(crate) public_key: Option<PathBuf>,
     /// Exit with 0 when there are too few turns to judge

@@ -52,7 +52,7 @@ fn who(command: &[OsString], env: &Environment) -> Option<Maker> {
     match program.file_name().and_then(OsStr::to_str)? {
         "kimi-cli" => Some(Maker::KimiCli),
         "kimi" => find(program, env).as_deref().and_then(maker).or_else(|| {
-            let code = home(env, "KIMI_CODE_HOME", ".kimi-code").is_some_and(|dir| dir.is_dir());
+            let code = kimi_code_home(env).is_some_and(|dir| dir.is_dir());
             Some(if code { Maker::KimiCode } else { Maker::KimiCli })
         }),
         _ => None,
@@ -114,12 +114,21 @@ fn names_a_model(command: &[OsString]) -> bool {
 /// Whether kimi-cli's own configuration has a model.
 fn has_default_model(env: &Environment) -> bool {
     let model = || {
-        let dir = home(env, "KIMI_SHARE_DIR", ".kimi")?;
-        let text = fs::read_to_string(dir.join("config.toml")).ok()?;
+        let text = fs::read_to_string(kimi_cli_home(env)?.join("config.toml")).ok()?;
         let table: toml::Table = text.parse().ok()?;
         Some(!table.get("default_model")?.as_str()?.is_empty())
     };
     model().unwrap_or(false)
+}
+
+/// Where kimi-cli keeps its configuration.
+pub(crate) fn kimi_cli_home(env: &Environment) -> Option<PathBuf> {
+    home(env, "KIMI_SHARE_DIR", ".kimi")
+}
+
+/// Where Kimi Code keeps its configuration.
+pub(crate) fn kimi_code_home(env: &Environment) -> Option<PathBuf> {
+    home(env, "KIMI_CODE_HOME", ".kimi-code")
 }
 
 fn home(env: &Environment, variable: &str, usual: &str) -> Option<PathBuf> {

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use kmi_proxy::home::create_private_file;
 
 use super::Context;
-use crate::config;
+use crate::{config, shell};
 
 const CONFIG: &str = include_str!("../../../kmi.config.toml.example");
 const DOTENV: &str = include_str!("../../../.env.example");
@@ -29,7 +29,7 @@ pub(super) fn run(context: &Context<'_>) -> anyhow::Result<ExitCode> {
     // What was there before may need attention; it is better to hear of it now.
     let config = context.load(&[])?;
     let option = match &context.global.home {
-        Some(_) => format!(" --home {}", shell_word(&config.home.root().to_string_lossy())),
+        Some(_) => format!(" --home {}", shell::word(config.home.root())),
         None => String::new(),
     };
     context.output.note(format_args!(
@@ -49,14 +49,4 @@ fn commented_out(example: &str) -> String {
         if is_setting { format!("# {line}\n") } else { format!("{line}\n") }
     };
     example.lines().map(comment).collect()
-}
-
-/// A path as a shell reads it back.
-fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@".contains(c);
-    if text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
 }

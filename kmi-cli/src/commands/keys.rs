@@ -1,5 +1,6 @@
 //! `kmi keys …`: the inventory.
 
+mod import;
 mod inventory;
 
 use std::{
@@ -16,7 +17,7 @@ use kmi_core::{
 };
 use kmi_proxy::{
     control::{Reply, Request},
-    keys::{self, Answers, Loaded, NewKey, Sources},
+    keys::{self, Loaded, NewKey},
 };
 use zeroize::Zeroizing;
 
@@ -39,6 +40,7 @@ pub(super) fn run(
         Some(KeysCommand::Remove(args)) => remove(context, &config, &args.label, args.yes),
         Some(KeysCommand::Enable(key)) => switch(context, &config, &key.label, true),
         Some(KeysCommand::Disable(key)) => switch(context, &config, &key.label, false),
+        Some(KeysCommand::Import(args)) => import::run(context, &config, args),
         Some(KeysCommand::Test(args)) => test(context, &config, args.label.as_deref()),
     }
 }
@@ -128,7 +130,11 @@ fn remove(
 ) -> anyhow::Result<ExitCode> {
     let loaded = load(context, config)?;
     let key = find(&loaded, label)?;
-    if !yes && !confirmed(key)? {
+    let question = || {
+        let (label, masked) = (&key.label, key.secret.masked());
+        format!("Remove {label} ({masked}) from {}?", visible(&key.origin))
+    };
+    if !yes && !confirmed("removing a key", question)? {
         context.output.note("nothing was removed");
         return Ok(ExitCode::from(1));
     }
@@ -139,14 +145,14 @@ fn remove(
     Ok(ExitCode::SUCCESS)
 }
 
-fn confirmed(key: &Key) -> anyhow::Result<bool> {
+/// Asks on the terminal; without one it takes `--yes`.
+fn confirmed(what: &str, question: impl FnOnce() -> String) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
-        let hint = "repeat it with `--yes`";
-        return Err(Failure::new("removing a key needs a confirmation", hint).code(USAGE).into());
+        let what = format!("{what} needs a confirmation");
+        return Err(Failure::new(what, "repeat it with `--yes`").code(USAGE).into());
     }
     let mut err = io::stderr().lock();
-    let (label, masked) = (&key.label, key.secret.masked());
-    write!(err, "Remove {label} ({masked}) from {}? [y/N] ", visible(&key.origin))?;
+    write!(err, "{} [y/N] ", question())?;
     err.flush()?;
     let mut answer = String::new();
     io::stdin().lock().take(16).read_line(&mut answer)?;
@@ -186,16 +192,7 @@ fn find<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<&'a Key> {
 }
 
 fn load(context: &Context<'_>, config: &Config) -> anyhow::Result<Loaded> {
-    let setup = desk::setup(config, context.env);
-    let sources = Sources {
-        dir: config.home.auths_dir().to_owned(),
-        env: setup.env_keys,
-        upstreams: setup.settings.upstreams,
-        variables: setup.variables,
-        answers: Answers::default(),
-        settle: std::time::Duration::ZERO,
-    };
-    Ok(keys::load(&sources, &config.home.secret()?))
+    Ok(keys::load(&desk::sources(config, context.env), &config.home.secret()?))
 }
 
 /// A running proxy would see the change by itself within moments; so it does at once.

@@ -53,6 +53,7 @@ async fn beside(context: &Context<'_>, args: &RunArgs, config: &Config) -> anyho
     };
     let problems: Vec<Problem> = engine.rotor().problems().iter().map(Problem::from).collect();
     desk::tell(&problems, context.output);
+    desk::tell_without_keys(&engine, context.output);
     let (address, orders) = (engine.address(), engine.orders());
     let (client, client_ended) = oneshot::channel::<()>();
     // Awaited all the while: so `kmi stop` can end it before the client ends.

@@ -20,6 +20,7 @@ use kmi_proxy::{
     ledger::LedgerError,
     rotor::{self, RotorError},
     server::Order,
+    settings::ProxySettings,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -27,7 +28,7 @@ use self::hand_over::Successor;
 use super::{Context, ending::Ending};
 use crate::{
     args::{ReloadArgs, ServeArgs},
-    config::{Config, Flag},
+    config::{self, Config, Flag},
     desk,
     report::Failure,
 };
@@ -76,6 +77,7 @@ async fn run(
         engine.allow_replacement(Box::new(move || next.check()));
         let problems: Vec<Problem> = engine.rotor().problems().iter().map(Into::into).collect();
         desk::tell(&problems, context.output);
+        desk::tell_without_keys(&engine, context.output);
         let base_url = rotor::base_url(engine.address(), &config.settings.proxy.base_path);
         let told = context.output.data(format_args!("kmi serves at {base_url}"));
         // Whoever read that line of a predecessor may be gone by now.
@@ -151,7 +153,7 @@ pub(super) async fn start(
             Err(error)
                 if is_held(&error)
                     && since.elapsed() < desk::PATIENCE
-                    && !desk::is_running(config) =>
+                    && !desk::is_running(&config.home) =>
             {
                 tokio::time::sleep(desk::RETRY).await;
             }
@@ -175,7 +177,7 @@ pub(super) fn is_held(error: &EngineError) -> bool {
 pub(super) fn failure(error: EngineError, config: &Config) -> anyhow::Error {
     match &error {
         EngineError::Rotor(RotorError::Ledger(LedgerError::Locked { pid, .. })) => {
-            if !desk::is_running(config) {
+            if !desk::is_running(&config.home) {
                 return desk::held(config, *pid).into();
             }
             let who = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
@@ -220,8 +222,8 @@ fn detach(context: &Context<'_>, config: &Config) -> anyhow::Result<ExitCode> {
     }
     if line.is_empty() {
         let _ = child.wait();
-        let said = last_words(&log_path, before);
-        let hint = format!("what it said stands in {}", log_path.display());
+        let (said, hint) = last_words(&log_path, before);
+        let hint = hint.unwrap_or_else(|| format!("what it said stands in {}", log_path.display()));
         return Err(Failure::new(format!("the proxy did not start: {said}"), hint).into());
     }
     context.output.raw(&line)?;
@@ -229,8 +231,8 @@ fn detach(context: &Context<'_>, config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first line that was written to a log after a place in it.
-fn last_words(log: &PathBuf, from: u64) -> String {
+/// The first error that was written to a log after a place in it, and its hint.
+fn last_words(log: &PathBuf, from: u64) -> (String, Option<String>) {
     let text = fs::File::open(log).and_then(|mut file| {
         let mut text = String::new();
         file.seek(SeekFrom::Start(from))?;
@@ -238,22 +240,33 @@ fn last_words(log: &PathBuf, from: u64) -> String {
         Ok(text)
     });
     let text = text.unwrap_or_default();
-    text.lines().next().unwrap_or("it said nothing").trim_start_matches("error: ").to_owned()
+    let mut lines = text.lines().skip_while(|line| !line.starts_with("error: "));
+    let error = lines.next().and_then(|line| line.strip_prefix("error: "));
+    let hint = lines.next().and_then(|line| line.strip_prefix("hint: "));
+    let first = error.or_else(|| text.lines().next()).unwrap_or("it said nothing");
+    (first.to_owned(), hint.map(str::to_owned))
 }
 
 pub(super) fn stop(context: &Context<'_>) -> anyhow::Result<ExitCode> {
-    let config = context.load(&[])?;
-    match desk::ask_running(&config, &Request::Stop) {
+    // A configuration that has become wrong meanwhile does not keep the proxy from being stopped.
+    let (home, drain_timeout) = match config::load(context.global, &[], context.env) {
+        Ok(config) => (config.home, config.settings.proxy.drain_timeout),
+        Err(_) => (
+            config::locate_home(context.global.home.as_deref(), context.env)?,
+            ProxySettings::default().drain_timeout,
+        ),
+    };
+    match desk::ask_running(&home, &Request::Stop) {
         // It may be gone before its answer is written.
         Err(error) if matches!(error.downcast_ref(), Some(CallError::Gone)) => {}
         stopping => drop(stopping?),
     }
-    let patience = config.settings.proxy.drain_timeout + Duration::from_secs(10);
+    let patience = drain_timeout + Duration::from_secs(10);
     let start = Instant::now();
     let mut told = false;
     while start.elapsed() < patience {
         // The socket goes away when the last request has ended.
-        if !desk::is_running(&config) {
+        if !desk::is_running(&home) {
             context.output.note("stopped");
             return Ok(ExitCode::SUCCESS);
         }
@@ -271,7 +284,7 @@ pub(super) fn reload(context: &Context<'_>, args: &ReloadArgs) -> anyhow::Result
     if args.binary {
         return replace(context, &config);
     }
-    let reply = desk::ask_running(&config, &Request::Reload)?;
+    let reply = desk::ask_running(&config.home, &Request::Reload)?;
     report_reload(&reply, context);
     Ok(ExitCode::SUCCESS)
 }
@@ -279,7 +292,7 @@ pub(super) fn reload(context: &Context<'_>, args: &ReloadArgs) -> anyhow::Result
 /// Has the program file that is there now take the running proxy's place; waits until it serves.
 fn replace(context: &Context<'_>, config: &Config) -> anyhow::Result<ExitCode> {
     let asked = jiff::Timestamp::now();
-    match desk::ask_running(config, &Request::HandOver) {
+    match desk::ask_running(&config.home, &Request::HandOver) {
         // It may be gone before its answer is written.
         Err(error) if matches!(error.downcast_ref(), Some(CallError::Gone)) => {}
         ordered => drop(ordered?),
@@ -312,7 +325,8 @@ fn report_reload(reply: &Reply, context: &Context<'_>) {
     match reply {
         Reply::Reloaded(reloaded) => {
             desk::tell(&reloaded.problems, context.output);
-            context.output.note(format_args!("reloaded: {} keys", reloaded.keys));
+            let s = if reloaded.keys == 1 { "" } else { "s" };
+            context.output.note(format_args!("reloaded: {} key{s}", reloaded.keys));
         }
         Reply::Failed(failure) => {
             let hint = failure.hint.as_deref().unwrap_or("what was in force stays");

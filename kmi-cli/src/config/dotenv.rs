@@ -7,10 +7,11 @@ use std::{
     path::Path,
 };
 
+use kmi_proxy::keys::EnvKey;
 use zeroize::Zeroizing;
 
 use super::{
-    env::Variable,
+    env::{self, Variable},
     layers::Origin,
     problem::{ConfigError, Problem},
 };
@@ -45,6 +46,17 @@ pub(super) fn read(path: &Path, warnings: &mut Vec<Problem>) -> Result<Vec<Varia
 pub(crate) fn value(path: &Path, name: &str) -> Option<Zeroizing<String>> {
     let variables = read(path, &mut Vec::new()).ok()?;
     variables.into_iter().rfind(|variable| variable.name == name)?.value
+}
+
+/// The keys in anybody's `.env` file, whoever may read it: for `kmi keys import`.
+pub(crate) fn foreign_keys(path: &Path) -> Result<Vec<EnvKey>, ConfigError> {
+    let Some((text, _)) = content(path)? else { return Ok(Vec::new()) };
+    let key = |Variable { name, value, origin }| {
+        let label = env::foreign_label(&name)?;
+        Some(env::key(label, value.filter(|value| !value.is_empty())?, &origin))
+    };
+    // What is odd about the rest of it is no business of ours.
+    Ok(parse(path, &text, &mut Vec::new()).into_iter().filter_map(key).collect())
 }
 
 fn content(path: &Path) -> Result<Option<(Zeroizing<String>, u32)>, ConfigError> {

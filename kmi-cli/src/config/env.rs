@@ -27,6 +27,10 @@ const ALIASES: &[(&str, &str)] = &[("KMI_AUTHS_DIR", "keys.dir")];
 /// The older name of the default upstream's `base_url`.
 const BASE_URL_ALIAS: &str = "KMI_UPSTREAM_BASE_URL";
 
+/// Variables that other programs keep a key in, with the label that it gets here.
+pub(super) const FOREIGN: &[(&str, &str)] =
+    &[("KIMI_API_KEY", "kimi"), ("MOONSHOT_API_KEY", "moonshot")];
+
 /// The variables of the process as they were at the start; the only place that reads them.
 #[derive(Clone)]
 pub(crate) struct Environment(BTreeMap<OsString, OsString>);
@@ -58,6 +62,16 @@ impl Environment {
             name.as_encoded_bytes().starts_with(KEY_PREFIX.trim_end_matches('_').as_bytes())
         };
         self.0.keys().filter(holds_key).map(OsString::as_os_str)
+    }
+
+    /// The keys in variables that Kimi's clients read.
+    pub(crate) fn foreign_keys(&self) -> Vec<EnvKey> {
+        let key = |(variable, label): &(&str, &str)| {
+            let value = Zeroizing::new(self.text(variable)?.to_owned());
+            let origin = format!("environment {variable}").into();
+            Some(EnvKey { name: (*label).to_owned(), value, origin, line: None })
+        };
+        FOREIGN.iter().filter_map(key).collect()
     }
 
     /// The variables that kmi may be meant by.
@@ -119,13 +133,7 @@ pub(super) fn settings_and_keys(
             continue;
         }
         if let Some(label) = name.strip_prefix(KEY_PREFIX).filter(|label| !label.is_empty()) {
-            let (origin, line) = match &origin {
-                Origin::DotEnv { path, line, .. } => {
-                    (path.display().to_string(), u32::try_from(*line).ok())
-                }
-                other => (other.to_string(), None),
-            };
-            keys.push(EnvKey { name: label.to_owned(), value, origin: origin.into(), line });
+            keys.push(key(label, value, &origin));
         } else if let Some(key) = setting(&name, upstreams) {
             let value = Scalar::Raw(value.trim().to_owned());
             settings.push(Written { key, value, origin });
@@ -134,6 +142,25 @@ pub(super) fn settings_and_keys(
         }
     }
     (settings, keys)
+}
+
+/// A key under its label, with the place of its variable.
+pub(super) fn key(label: &str, value: Zeroizing<String>, origin: &Origin) -> EnvKey {
+    let (origin, line) = match origin {
+        Origin::DotEnv { path, line, .. } => {
+            (path.display().to_string(), u32::try_from(*line).ok())
+        }
+        other => (other.to_string(), None),
+    };
+    EnvKey { name: label.to_owned(), value, origin: origin.into(), line }
+}
+
+/// The label of a key in a variable of anybody's `.env`, if the variable holds one.
+pub(super) fn foreign_label(variable: &str) -> Option<&str> {
+    let known = FOREIGN.iter().find(|(name, _)| *name == variable).map(|(_, label)| *label);
+    // kmi's predecessor had one key.
+    let old = (variable == KEY_PREFIX.trim_end_matches('_')).then_some("key");
+    known.or(old).or_else(|| variable.strip_prefix(KEY_PREFIX).filter(|label| !label.is_empty()))
 }
 
 /// The key that a variable sets.

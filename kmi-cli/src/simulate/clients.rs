@@ -19,7 +19,7 @@ pub(super) struct Client {
 pub(super) struct Clients {
     load: Load,
     accounts: usize,
-    clients: Vec<Client>,
+    all: Vec<Client>,
     sessions: u64,
 }
 
@@ -34,27 +34,27 @@ pub(super) struct Tokens {
 
 impl Clients {
     pub(super) fn new(load: &Load, accounts: usize) -> Self {
-        Self { load: load.clone(), accounts, clients: Vec::new(), sessions: 0 }
+        Self { load: load.clone(), accounts, all: Vec::new(), sessions: 0 }
     }
 
     /// One more client; its number.
     pub(super) fn join(&mut self) -> usize {
         self.sessions += 1;
-        self.clients.push(Client {
+        self.all.push(Client {
             key: None,
             session: self.sessions,
             answered: 0,
             caches: vec![(0, 0); self.accounts],
         });
-        self.clients.len() - 1
+        self.all.len() - 1
     }
 
     pub(super) fn get(&self, client: usize) -> &Client {
-        &self.clients[client]
+        &self.all[client]
     }
 
     pub(super) fn get_mut(&mut self, client: usize) -> &mut Client {
-        &mut self.clients[client]
+        &mut self.all[client]
     }
 
     /// The number of sessions so far.
@@ -64,7 +64,7 @@ impl Clients {
 
     /// What a client's next request costs at an account.
     pub(super) fn tokens(&self, client: usize, account: usize, now: i64) -> Tokens {
-        let client = &self.clients[client];
+        let client = &self.all[client];
         let prompt = self.load.prompt_tokens + u64::from(client.answered) * self.load.prompt_growth;
         let (held, until) = client.caches[account];
         let cached = if now < until { held.min(prompt) } else { 0 };
@@ -73,7 +73,7 @@ impl Clients {
 
     /// A request was answered; after the last one of a session its client begins a new one.
     pub(super) fn answered(&mut self, client: usize, account: usize, tokens: Tokens, now: i64) {
-        let it = &mut self.clients[client];
+        let it = &mut self.all[client];
         it.answered += 1;
         it.caches[account] = (tokens.prompt + tokens.completion, now + self.load.cache.0);
         if it.answered >= self.load.session {

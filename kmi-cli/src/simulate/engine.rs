@@ -8,7 +8,7 @@ use fastrand::Rng;
 use kmi_core::eligible::KeySet;
 use kmi_stats::report::Report;
 
-use self::attempt::{Keys, Running};
+use self::attempt::{Dry, Keys, Running};
 use super::{
     clients::Clients,
     population::Population,
@@ -226,7 +226,7 @@ impl<'o> Engine<'o> {
     }
 
     /// No key is left that could serve: the request waits, or the client is told so.
-    fn none_left(&mut self, client: usize) -> io::Result<()> {
+    fn none_left(&mut self, client: usize) {
         let request = &self.requests[client];
         let next = self.keys.next_usable(&request.tried, self.now);
         let rules = &self.scenario.rotation;
@@ -237,25 +237,23 @@ impl<'o> Engine<'o> {
             self.asked.waited += u64::from(!request.waited);
             self.requests[client].waited = true;
             self.queue.plan(next, Event::Tries(client));
-            return Ok(());
+            return;
         }
         self.asked.refused += 1;
+        let dry = self.keys.exhausted(self.now);
         // While a key is usable that this request has tried, the pool is not exhausted.
-        let Some(ends) = self.keys.exhausted(self.now) else {
-            self.done(client, 0);
-            return Ok(());
-        };
-        let first_ms = self.now;
-        let exhausted =
-            self.exhausted.get_or_insert(Exhaustion { first_ms, total_ms: 0, for_good: false });
+        if dry == Dry::No {
+            return self.done(client, 0);
+        }
+        let first = Exhaustion { first_ms: self.now, total_ms: 0, for_good: false };
+        let exhausted = self.exhausted.get_or_insert(first);
         self.dry_since.get_or_insert(self.now);
-        if let Some(ends) = ends {
-            self.done(client, ends - self.now);
+        if let Dry::Until(end) = dry {
+            self.done(client, end - self.now);
         } else {
             exhausted.for_good = true;
             self.close(self.now);
         }
-        Ok(())
     }
 
     /// Nothing new begins any more.

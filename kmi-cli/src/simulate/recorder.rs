@@ -70,7 +70,7 @@ pub(super) struct Ended<'a> {
     /// When the request came, when the key was chosen, and when the attempt ended.
     pub(super) came: i64,
     pub(super) begun: i64,
-    pub(super) ended: i64,
+    pub(super) over: i64,
     pub(super) status: Option<u16>,
     pub(super) outcome: Outcome,
     pub(super) error: Option<Arc<str>>,
@@ -128,7 +128,7 @@ impl<'o> Recorder<'o> {
 
     pub(super) fn attempt(&mut self, it: &Ended<'_>, population: &Population) -> io::Result<()> {
         let label = population.label(it.key);
-        let latency_ms = millis(it.ended - it.begun);
+        let latency_ms = millis(it.over - it.begun);
         if it.n <= self.most_rows {
             self.rows.push(Row {
                 n: it.n,
@@ -142,7 +142,7 @@ impl<'o> Recorder<'o> {
             });
         }
         let row = &mut self.attempt;
-        row.ts = at(it.ended);
+        row.ts = at(it.over);
         row.turn = it.turn.map(|turn| turn.number);
         row.prev_slot = it.turn.and_then(|turn| turn.prev_slot);
         row.slot = it.turn.map(|turn| turn.slot);

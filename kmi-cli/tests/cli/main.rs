@@ -5,9 +5,12 @@
 mod config;
 mod crash;
 mod demo;
+mod doctor;
 mod env;
 mod hand_over;
+mod import;
 mod init;
+mod install;
 mod keys;
 mod kmi;
 mod kmi_usage;

@@ -115,6 +115,40 @@ fn sigterm_lets_requests_end() {
 }
 
 #[test]
+fn a_broken_configuration_does_not_keep_a_proxy_from_being_stopped() {
+    let upstream = Upstream::healthy(1);
+    let user = upstream.user();
+    let mut proxy = Proxy::start(&user);
+    user.file(".kmi/kmi.config.toml", "[proxy]\nlisen = 1\n");
+    assert_eq!(user.run("reload").code, 2);
+    assert_eq!(user.run("stop").good().err, "stopped\n");
+    assert_eq!(proxy.process.wait(), Some(0));
+}
+
+#[test]
+fn a_proxy_without_keys_says_so() {
+    let upstream = Upstream::healthy(1);
+    let user = upstream.user_without_keys();
+    let proxy = Proxy::start(&user);
+    insta::assert_snapshot!(Proxy::said(&user), @"
+    warning: there is no key yet: every request will be refused
+    hint: `kmi keys add LABEL` adds one, also while kmi runs; `kmi keys import` finds some
+    ");
+    user.file(".kmi/_auths/k1.key", &upstream.stand_in.scenario().keys[0].secret);
+    eventually("the key is told", || Proxy::said(&user).ends_with("reloaded: 1 key\n"));
+    assert_eq!(proxy.chat().status, 200);
+    let second = user.run("serve --detach");
+    let pid = proxy.process.pid().to_string();
+    insta::assert_snapshot!(second.told().replace(&pid, "PID"), @"
+    1
+    --- out
+    --- err
+    error: the proxy did not start: another kmi (process PID) serves ~/.kmi
+    hint: stop it with `kmi stop`, or use another `--home`
+    ");
+}
+
+#[test]
 fn sighup_reloads() {
     let upstream = Upstream::healthy(2);
     let user = upstream.user();

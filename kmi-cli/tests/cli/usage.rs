@@ -1,5 +1,7 @@
 //! Help, and command lines that lead nowhere.
 
+use std::process::Stdio;
+
 use crate::kmi::User;
 
 #[test]
@@ -12,22 +14,27 @@ fn help_is_data() {
     Usage: kmi [OPTIONS] [COMMAND]
 
     Commands:
-      init    Make the home with a commented configuration; overwrites nothing
-      serve   Run the proxy
-      stop    Stop the running proxy; requests that are under way may end
-      reload  Make the running proxy read keys and configuration again
-      run     Start a program with the environment that points it at the proxy
-      env     Print the environment that `kmi run` sets
-      rotate  Switch the active key to the next usable one, or to KEY
-      auto    Switch automatic rotation on or off: every request takes the next key
-      status  Show mode, keys, their health and their quota
-      top     Watch the keys live: state, quota, latency; rotate and switch them
-      keys    List, add, remove and switch keys
-      trace   Follow the trace: which key served which request, and how it ended
-      verify  Check the trace: unbroken, complete, and fair
-      usage   Sum up requests, tokens, and what the rotation cost in lost cache
-      config  Show and check the configuration
-      demo    Show it all against a built-in stand-in: no key, no network
+      init         Make the home with a commented configuration; overwrites nothing
+      serve        Run the proxy
+      stop         Stop the running proxy; requests that are under way may end
+      reload       Make the running proxy read keys and configuration again
+      run          Start a program with the environment that points it at the proxy
+      env          Print the environment that `kmi run` sets
+      rotate       Switch the active key to the next usable one, or to KEY
+      auto         Automatic rotation on or off: every request takes the next key
+      status       Show mode, keys, their health and their quota
+      top          Watch the keys live: state, quota, latency; switch and rotate
+      keys         List, add, remove and switch keys
+      trace        Follow the trace: which key served what, and how it ended
+      verify       Check the trace: unbroken, complete, and fair
+      usage        Sum up requests, tokens, and what the rotation cost in lost cache
+      simulate     Rotate made-up keys under a made-up load, and prove it
+      config       Show and check the configuration
+      doctor       Look for what is wrong, and say what to do about it
+      demo         Show it all against a built-in stand-in: no key, no network
+      completions  Print completions for a shell
+      man          Print the man page
+      service      Have the system run the proxy from login on
 
     Options:
       -h, --help     Print help
@@ -68,17 +75,25 @@ fn help_fits_80_columns() {
     for command in [
         "",
         "auto",
+        "completions",
         "config",
         "demo",
+        "doctor",
         "env",
         "init",
         "keys",
         "keys add",
+        "keys import",
         "keys remove",
+        "keys test",
+        "man",
         "reload",
         "rotate",
         "run",
         "serve",
+        "service",
+        "service install",
+        "service uninstall",
         "top",
         "status",
         "stop",
@@ -130,15 +145,29 @@ fn colour_is_for_those_who_want_it() {
 #[test]
 fn a_reader_that_leaves_is_no_error() {
     let user = User::new();
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_kmi"))
-        .args(["config", "show"])
-        .env_clear()
-        .env("HOME", user.path(""))
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()));
+    for args in ["completions bash", "man", "config show", "--help"] {
+        let mut child =
+            user.std_command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{args}: {output:?}");
+        assert!(output.stderr.is_empty(), "{args}: {output:?}");
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_told() {
+    let user = User::new();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = user.std_command("config path").stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @"
+    error: cannot write to standard output: No space left on device (os error 28)
+    hint: make room on that disk
+    ");
+    user.run("-q auto on").good();
+    insta::assert_snapshot!(user.run("trace export -o none/x").err, @"
+    error: cannot write none/x: No such file or directory (os error 2)
+    hint: check the path: is its directory there?
+    ");
 }

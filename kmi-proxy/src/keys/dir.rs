@@ -39,6 +39,11 @@ pub(super) fn list(dir: &Path) -> (Vec<(PathBuf, Format)>, Vec<Problem>) {
     (files, problems)
 }
 
+/// The key files of a directory in order of their names, whatever stands in them.
+pub fn files(dir: &Path) -> Vec<PathBuf> {
+    list(dir).0.into_iter().map(|(path, _)| path).collect()
+}
+
 fn names(dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {
     // One more than is used, so that the excess is noticed; hidden ones do not count.
     let entries = fs::read_dir(dir)?.take(8 * MAX_ENTRIES);

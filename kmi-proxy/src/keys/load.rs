@@ -95,8 +95,8 @@ pub struct Loaded {
 }
 
 /// A good description and the file it stands in.
-struct Described {
-    spec: KeySpec,
+pub(super) struct Described {
+    pub(super) spec: KeySpec,
     file: Arc<str>,
     /// When that was written.
     modified: Option<SystemTime>,
@@ -118,6 +118,16 @@ pub fn load(sources: &Sources, home: &HomeSecret) -> Loaded {
     for key in &sources.env {
         read_variable(key, sources, &mut described, &mut problems);
     }
+    admit(described, problems, sources, home)
+}
+
+/// Fetches the secrets of what was described, and takes in what is unique.
+pub(super) fn admit(
+    described: Vec<Described>,
+    problems: Vec<Problem>,
+    sources: &Sources,
+    home: &HomeSecret,
+) -> Loaded {
     let targets = described.iter().filter_map(|it| it.spec.source.target(&it.around(sources)));
     let targets = targets.collect();
     let secrets = fetch(&described, sources);
@@ -149,18 +159,32 @@ fn read_file(
     problems: &mut Vec<Problem>,
 ) {
     let file = shown(path);
-    let Contents { text, modified } = match read::read(path, sources.settle) {
-        Ok(Some(contents)) => contents,
+    match read::read(path, sources.settle) {
+        Ok(Some(contents)) => describe(path, format, &contents, sources, described, problems),
         // It was there a moment ago, so it is being removed.
-        Ok(None) => return,
-        Err(fault) => return problems.push(fault.in_file(&file)),
-    };
+        Ok(None) => {}
+        Err(fault) => problems.push(fault.in_file(&file)),
+    }
+}
+
+/// What the contents of a file say of keys.
+pub(super) fn describe(
+    path: &Path,
+    format: Format,
+    contents: &Contents,
+    sources: &Sources,
+    described: &mut Vec<Described>,
+    problems: &mut Vec<Problem>,
+) {
+    let file = shown(path);
+    let Contents { text, modified } = contents;
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    for entry in format.parse(&text, &stem) {
+    for entry in format.parse(text, &stem) {
         match entry.and_then(|entry| KeySpec::check(entry, &sources.upstreams)) {
             Ok(spec) => {
                 let shared = matches!(format, Format::Manifest | Format::ClientConfig);
                 let (file, dir) = (Arc::clone(&file), sources.dir.clone());
+                let modified = *modified;
                 described.push(Described { spec, file, modified, dir, shared });
             }
             Err(faults) => problems.extend(faults.into_iter().map(|fault| fault.in_file(&file))),
@@ -168,7 +192,7 @@ fn read_file(
     }
 }
 
-fn read_variable(
+pub(super) fn read_variable(
     key: &EnvKey,
     sources: &Sources,
     described: &mut Vec<Described>,
@@ -236,7 +260,12 @@ impl Described {
         }
     }
 
-    fn problem(&self, severity: Severity, message: String, hint: impl Into<String>) -> Problem {
+    pub(super) fn problem(
+        &self,
+        severity: Severity,
+        message: String,
+        hint: impl Into<String>,
+    ) -> Problem {
         Fault::new(severity, message, hint).on(self.spec.line).in_file(&self.file)
     }
 }

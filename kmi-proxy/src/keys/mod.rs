@@ -2,7 +2,7 @@
 //!
 //! [`load`] reads every key of a home and says of everything it could not use what is wrong,
 //! where, and what to do; one bad file never costs another. [`Watcher`] tells when it is time to
-//! load again. [`add`] and [`remove`] change the key directory.
+//! load again. [`add`] and [`remove`] change the key directory; [`survey`] finds keys elsewhere.
 //!
 //! A key file is read in steps, each a file here: `dir` (which files), `read` (is it safe, is it
 //! text), `format` (what is written), `fields` (known names), `spec` (sensible values), `source`
@@ -23,16 +23,19 @@ mod problem;
 mod read;
 mod source;
 mod spec;
+mod survey;
 mod watch;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::{
+    dir::files,
     edit::{EditError, NewKey, add, remove},
     load::{EnvKey, Loaded, Sources, load},
     memory::Answers,
     problem::{Problem, Severity},
     source::Variables,
+    survey::survey,
     watch::{SETTLE, Watcher},
 };

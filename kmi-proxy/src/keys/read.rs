@@ -35,7 +35,19 @@ pub(super) struct Contents {
 /// A file that was written less than `settle` ago is waited for (it may be half written), as is
 /// one that changes while it is read.
 pub(super) fn read(path: &Path, settle: Duration) -> Result<Option<Contents>, Fault> {
-    let Some((bytes, modified)) = read_bytes(path, settle)? else { return Ok(None) };
+    read_if(path, settle, private)
+}
+
+/// The contents of a file that kmi does not use but takes a key out of, whoever may read it.
+pub(super) fn read_foreign(path: &Path) -> Result<Option<Contents>, Fault> {
+    read_if(path, Duration::ZERO, |_, _| Ok(()))
+}
+
+/// Whether a file may be used by others, with its bits and its path.
+type Exposure = fn(u32, &Path) -> Result<(), Fault>;
+
+fn read_if(path: &Path, settle: Duration, exposure: Exposure) -> Result<Option<Contents>, Fault> {
+    let Some((bytes, modified)) = read_bytes(path, settle, exposure)? else { return Ok(None) };
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(Some(Contents { text: Zeroizing::new(text.to_owned()), modified })),
@@ -52,10 +64,10 @@ pub(super) fn line_at(bytes: &[u8], offset: usize) -> u32 {
 
 type Bytes = (Zeroizing<Vec<u8>>, Option<SystemTime>);
 
-fn read_bytes(path: &Path, settle: Duration) -> Result<Option<Bytes>, Fault> {
+fn read_bytes(path: &Path, settle: Duration, may: Exposure) -> Result<Option<Bytes>, Fault> {
     for _ in 0..ATTEMPTS {
         let Some(mut file) = open(path)? else { return Ok(None) };
-        let before = check(&file, path)?;
+        let before = check(&file, path, may)?;
         if let Some(rest) = unsettled(&before, settle) {
             thread::sleep(rest);
             continue;
@@ -63,7 +75,7 @@ fn read_bytes(path: &Path, settle: Duration) -> Result<Option<Bytes>, Fault> {
         let mut bytes =
             Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_BYTES + 1).unwrap_or(0)));
         file.by_ref().take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| unreadable(&e))?;
-        if check(&file, path)? == before {
+        if check(&file, path, may)? == before {
             return Ok(Some((bytes, before.modified)));
         }
     }
@@ -99,18 +111,12 @@ struct Version {
     bytes: u64,
 }
 
-fn check(file: &File, path: &Path) -> Result<Version, Fault> {
+fn check(file: &File, path: &Path, may: Exposure) -> Result<Version, Fault> {
     let stat = rustix::fs::fstat(file).map_err(|e| unreadable(&e.into()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(irregular());
     }
-    let mode = stat.st_mode & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(Fault::refused(
-            format!("others may read or change the file (mode {mode:04o})"),
-            format!("chmod 600 {}", word(path)),
-        ));
-    }
+    may(stat.st_mode & 0o7777, path)?;
     let meta = file.metadata().map_err(|e| unreadable(&e))?;
     if meta.len() > MAX_BYTES {
         return Err(Fault::refused(
@@ -119,6 +125,16 @@ fn check(file: &File, path: &Path) -> Result<Version, Fault> {
         ));
     }
     Ok(Version { modified: meta.modified().ok(), bytes: meta.len() })
+}
+
+pub(super) fn private(mode: u32, path: &Path) -> Result<(), Fault> {
+    if mode & 0o077 != 0 {
+        return Err(Fault::refused(
+            format!("others may read or change the file (mode {mode:04o})"),
+            format!("chmod 600 {}", word(path)),
+        ));
+    }
+    Ok(())
 }
 
 /// How long a file must still be left alone; a time in the future says nothing and counts as old.

@@ -71,6 +71,11 @@ impl Source {
         }
     }
 
+    /// Whether the key itself is written there.
+    pub(super) fn is_given(&self) -> bool {
+        matches!(self, Self::Given(_))
+    }
+
     /// Whether another program has to be asked, which may take seconds.
     pub(super) fn is_slow(&self) -> bool {
         matches!(self, Self::Command(_) | Self::Keyring { .. })
@@ -102,7 +107,7 @@ impl Source {
     /// The key, from wherever it is.
     pub(super) fn fetch(&self, around: &Surroundings<'_>) -> Result<ApiKey, Fault> {
         match self {
-            Self::Given(key) => parse(key, "correct the key in this file"),
+            Self::Given(key) => parse(key, "correct the key there"),
             Self::Command(argv) => {
                 let argv: Vec<&str> = argv.iter().map(|arg| arg.as_str()).collect();
                 let out = command::output(&argv, around.dir)?;

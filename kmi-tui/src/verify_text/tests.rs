@@ -39,6 +39,8 @@ fn report(verdict: Verdict, turns: u64, conforming: u64) -> Report {
             first_seq: Some(1),
             last_seq: Some(turns + 1),
             error: None,
+            checkpoints: 0,
+            signer: None,
         },
         first_bad_seq: None,
         window: Window { size: 200, numbers: numbers_of(window, window, verdict) },

@@ -1,9 +1,9 @@
 //! The tables of `kmi keys list` (what each key is, not what it has done: that is `kmi status`)
-//! and of `kmi keys test`.
+//! of `kmi keys test` and of `kmi keys import`.
 
-use std::iter::once;
+use std::{iter::once, sync::Arc};
 
-use kmi_core::{display::visible, snapshot::KeyRow};
+use kmi_core::{display::visible, inventory::Key, key::Label, snapshot::KeyRow};
 use kmi_proxy::control::Tested;
 use kmi_tui::quantity::percent;
 
@@ -33,6 +33,19 @@ pub(super) fn tested(keys: &[Tested]) -> String {
             None => "yes".to_owned(),
             Some(error) => format!("no: {}", visible(error)),
         }),
+    ])
+}
+
+/// What is to be imported under which label, aligned; every line ends.
+pub(super) fn planned(keys: &[(Label, Arc<Key>)]) -> String {
+    let column = |name: &str, cell: fn(&(Label, Arc<Key>)) -> String| -> Column {
+        once(name.to_owned()).chain(keys.iter().map(cell)).collect()
+    };
+    aligned(&[
+        column("label", |(label, _)| label.to_string()),
+        column("key", |(_, key)| key.secret.masked()),
+        column("upstream", |(_, key)| key.upstream.to_string()),
+        column("from", |(_, key)| visible(&key.origin).into_owned()),
     ])
 }
 

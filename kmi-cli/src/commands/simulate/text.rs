@@ -66,12 +66,12 @@ fn schedule(summary: &Summary, rows: &[Row], width: u16, paint: Paint) -> String
         ]);
     }
     right(&mut table, &[0, 1, 4, 5]);
-    let mut text = trimmed(&table);
+    let text = trimmed(&table);
     let left = summary.attempts.saturating_sub(rows.len() as u64);
-    if left > 0 {
-        text.push_str(&format!("\n{left} more; --rows N shows them, --trace FILE writes them all"));
+    if left == 0 {
+        return text;
     }
-    text
+    format!("{text}\n{left} more; --rows N shows them, --trace FILE writes them all")
 }
 
 fn health(changes: &[Change]) -> String {

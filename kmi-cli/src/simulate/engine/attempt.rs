@@ -35,6 +35,16 @@ pub(super) struct Keys {
     upstream: Upstream,
 }
 
+/// How long no key is usable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dry {
+    /// One is.
+    No,
+    Until(i64),
+    /// Only the user can help.
+    ForGood,
+}
+
 /// An attempt under way.
 #[derive(Debug)]
 pub(super) struct Running {
@@ -70,13 +80,14 @@ impl Keys {
         self.board.next_usable(tried, at(now)).map(since_beginning)
     }
 
-    /// When the pool's exhaustion ends, where it ends by itself; `None`: a key is usable.
-    pub(super) fn exhausted(&self, now: i64) -> Option<Option<i64>> {
-        let end = match self.board.soonest(at(now))? {
-            Exhausted::ShortWait { at } => Some(at),
-            Exhausted::QuotaSpent { at } | Exhausted::NoneWorking { at } => at,
+    /// Whether, and for how long, the pool is exhausted.
+    pub(super) fn exhausted(&self, now: i64) -> Dry {
+        let end = match self.board.soonest(at(now)) {
+            None => return Dry::No,
+            Some(Exhausted::ShortWait { at }) => Some(at),
+            Some(Exhausted::QuotaSpent { at } | Exhausted::NoneWorking { at }) => at,
         };
-        Some(end.map(since_beginning))
+        end.map_or(Dry::ForGood, |end| Dry::Until(since_beginning(end)))
     }
 
     /// Lets time pass.
@@ -140,7 +151,10 @@ impl Engine<'_> {
             Policy::RoundRobin => None,
         };
         let chosen = self.keys.choose(kept, &self.requests[client].tried);
-        let Some((key, turn)) = chosen else { return self.none_left(client) };
+        let Some((key, turn)) = chosen else {
+            self.none_left(client);
+            return Ok(());
+        };
         self.some_usable(self.now);
         if self.requests[client].waited && self.requests[client].attempt == 1 {
             self.asked.waited_ms += self.now - self.requests[client].came;
@@ -244,7 +258,7 @@ impl Engine<'_> {
             attempt: request.attempt,
             came: request.came,
             begun: it.begun,
-            ended: self.now,
+            over: self.now,
             status: self.words.status(it.ending),
             outcome: verdict.outcome,
             error: verdict.message.clone(),

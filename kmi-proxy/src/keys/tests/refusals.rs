@@ -95,15 +95,15 @@ fn keys_outside_of_the_character_set() {
     Refused a.key: the file is empty
       hint: write the key into it, alone on one line
     Refused a.key:1: the key has 7 characters; 8 to 512 are allowed
-      hint: correct the key in this file
+      hint: correct the key there
     Refused a.key:1: the key has 513 characters; 8 to 512 are allowed
-      hint: correct the key in this file
+      hint: correct the key there
     Refused a.key:1: character 8 of the key is not printable ASCII (a blank, a quote mark of a word processor?)
-      hint: correct the key in this file
+      hint: correct the key there
     Refused a.toml:2: character 4 of the key is not printable ASCII (a blank, a quote mark of a word processor?)
-      hint: correct the key in this file
+      hint: correct the key there
     Refused a.toml:1: the key is empty
-      hint: correct the key in this file
+      hint: correct the key there
     Refused a.key:3: a .key file holds one line: the key
       hint: remove the other lines, or use a .toml file
     ");

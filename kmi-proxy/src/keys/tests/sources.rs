@@ -122,7 +122,7 @@ fn keys_of_the_environment_come_last_and_keep_their_names() {
     assert_eq!(&*home.load().keys[1].origin, "HOME/.env:3");
     insta::assert_snapshot!(home.problems(), @r"
     Refused HOME/.env:5: character 3 of the key is not printable ASCII (a blank, a quote mark of a word processor?)
-      hint: correct the key in this file
+      hint: correct the key there
     ");
     assert!(!format!("{:?}", home.sources).contains("sk-test"));
 }

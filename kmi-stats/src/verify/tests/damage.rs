@@ -133,6 +133,7 @@ fn turn(records: &mut [Record], turn: usize) -> &mut Attempt {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn every_kind_of_damage_is_found() {
     use Held::{Head, Key, Nothing, Page};
     let table: [(&str, Damage, Held, Found); 30] = [
