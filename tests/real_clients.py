@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
-"""Runs the real Kimi clients through `kmi run` and compares with direct runs.
+"""Runs real clients through `kmi run`: compares with direct runs, and lets keys fail.
 
-    tests/real_clients.py            # from anywhere; a minute, the first time a few
+    tests/real_clients.py            # from anywhere; two minutes, the first time a few more
 
-Installs kimi-cli 1.51.0 (Python) and kimi-code 2.1.0 (Node) into target/clients, starts the
-stand-in for Kimi, and lets each client answer one prompt with a tool call, first directly and then
-through kmi with seven keys in auto mode. Through kmi
+Installs kimi-cli 1.51.0 (Python), kimi-code 2.1.0 (Node) and Claude Code 2.1.197 into
+target/clients and starts the stand-in for Kimi. Each of Kimi's clients answers one prompt with a
+tool call, first directly and then through kmi with seven keys in auto mode. Through kmi
 
 * the answer must be right (it contains what the tool printed, which the prompt does not),
 * every upstream request must come on the next key in ring order,
 * User-Agent, other headers and body must be those of the direct run,
-* the client's own configuration must be as the direct run leaves it.
+* the client's own configuration must be as the direct run leaves it,
+* each client's own code must read kmi's answer of `/usages` as it reads the provider's.
+
+Then each client, Claude Code too, asks with five keys of which four fail in four ways: it must get
+its answer in one request of its own.
 
 Needs Python >= 3.13 somewhere (>= 3.9 for this script), npm, cargo, and the network for the first
 installation. $KMI names the kmi binary; without it target/debug/kmi is built. Only the standard
@@ -37,11 +41,17 @@ CACHE = TARGET / "clients"
 KIMI_CLI = "kimi-cli==1.51.0"
 KIMI_CODE = "@moonshot-ai/kimi-code@2.1.0"
 NODE = "24.9.0"
+CLAUDE_CODE = "2.1.197"
 MODEL = "kimi-for-coding"
 
 # The shell multiplies: the answer is not in the prompt.
 COMMAND = "echo product-$((6 * 7))"
 ANSWER = "product-42"
+
+# What the stand-in says to any other prompt.
+PLAIN_ANSWER = "pong from the stand-in"
+# What it says of five keys, four of which fail, in the order of the ring.
+FAILING = [401, 403, 403, 429, 200]
 
 # Set anew for every connection, or the one thing that kmi is there to replace.
 PER_CONNECTION = {"host", "connection", "keep-alive", "authorization", "x-api-key"}
@@ -59,14 +69,18 @@ VOLATILE = [
 
 @dataclass
 class Client:
-    """One of the two clients: where it is, what it is asked, how it finds its home."""
+    """A client: where it is, how it is asked, how it finds its home."""
 
     name: str
     path: str
-    arguments: list
+    command: list  # the prompt comes last
     home_variable: str
     user_agent: str
-    direct: dict
+    # For runs without kmi; what is asked then, and the program that reads the quota with the
+    # client's own code.
+    direct: dict = None
+    tool: str = None
+    usage: list = None
 
 
 class Failure(Exception):
@@ -75,6 +89,7 @@ class Failure(Exception):
 
 def main():
     clients = [install_kimi_cli(), install_kimi_code()]
+    others = [install_claude_code()]
     stand_in = build("kmi-proxy", "--example", "stand_in") / "examples" / "stand_in"
     kmi = Path(os.environ["KMI"]).resolve() if "KMI" in os.environ else build("kmi-cli") / "kmi"
     if not kmi.is_file():
@@ -85,6 +100,13 @@ def main():
             for client in clients:
                 bench.compare(client)
             bench.check_ring_order()
+            for client in clients:
+                bench.compare_usage(client)
+        for client in clients + others:
+            # A stand-in and a home of its own: all keys are well at the beginning.
+            with StandIn(stand_in, "--failing", keys=5) as upstream:
+                place = Path(scratch) / f"failing-{client.name}"
+                Bench(place, upstream, kmi).answered_in_one_request(client)
     print("real clients: all good")
 
 
@@ -100,7 +122,7 @@ def install_kimi_cli():
     return Client(
         name="kimi-cli",
         path=f"{venv}/bin:/usr/bin:/bin",
-        arguments=["kimi", "--quiet", "-p", prompt("Shell")],
+        command=["kimi", "--quiet", "-p"],
         home_variable="KIMI_SHARE_DIR",
         user_agent="KimiCLI/1.51.0",
         direct={
@@ -108,6 +130,8 @@ def install_kimi_cli():
             "KIMI_API_KEY": "{key}",
             "NO_PROXY": "127.0.0.1,localhost",
         },
+        tool="Shell",
+        usage=["python", "-c", KIMI_CLI_USAGE],
     )
 
 
@@ -123,11 +147,59 @@ def install_kimi_code():
     return Client(
         name="kimi-code",
         path=f"{modules}/node-{node_platform()}/bin:{modules}/.bin:/usr/bin:/bin",
-        arguments=["kimi", "-p", prompt("Bash")],
+        command=["kimi", "-p"],
         home_variable="KIMI_CODE_HOME",
         user_agent="kimi-code-cli/2.1.0",
         direct={"KIMI_MODEL_BASE_URL": "{base}", "KIMI_MODEL_API_KEY": "{key}"},
+        tool="Bash",
+        usage=["node", "--input-type=module", "-e", KIMI_CODE_USAGE,
+               modules / "@moonshot-ai" / "kimi-code" / "dist" / "main.mjs"],
     )
+
+
+def install_claude_code():
+    folder = CACHE / "claude-code"
+    # The package of one platform is the whole program.
+    package = f"@anthropic-ai/claude-code-{node_platform()}"
+    once(folder, f"{package}@{CLAUDE_CODE}", lambda: run([
+        "npm", "install", "--prefix", folder, "--no-audit", "--no-fund", "--loglevel=error",
+        f"{package}@{CLAUDE_CODE}",
+    ]))
+    return Client(
+        name="claude-code",
+        path=f"{folder / 'node_modules' / package}:/usr/bin:/bin",
+        command=["claude", "-p"],
+        home_variable="CLAUDE_CONFIG_DIR",
+        user_agent=f"claude-cli/{CLAUDE_CODE} (external, sdk-cli)",
+    )
+
+
+# The quota as a client's own code reads it, a line for each window: name, used, limit, and whether
+# the time of the reset is understood.
+KIMI_CLI_USAGE = """
+import asyncio, os
+from kimi_cli.ui.shell.usage import _fetch_usage, _parse_usage_payload
+url, key = os.environ["KIMI_BASE_URL"] + "/usages", os.environ["KIMI_API_KEY"]
+summary, limits = _parse_usage_payload(asyncio.run(_fetch_usage(url, key)))
+for row in [summary, *limits]:
+    print(row.label, row.used, row.limit, str(row.reset_hint).startswith("resets in "))
+"""
+KIMI_CODE_USAGE = """
+import { readFileSync } from "node:fs";
+const bundle = readFileSync(process.argv[1], "utf8");
+const region = bundle.split("//#region ../../packages/oauth/src/managed-usage.ts")[1];
+const from = region.indexOf("function parseManagedUsagePayload");
+const code = region.slice(from, region.indexOf("var DEFAULT_KIMI_CODE_BASE_URL"));
+const isRecord = (it) => typeof it === "object" && it !== null && !Array.isArray(it);
+const names = [/isRecord\\$\\d+/.exec(code)[0], "FIXED_POINT_CENTS"];
+const fetchManagedUsage = new Function(...names, `${code} return fetchManagedUsage;`)(isRecord, 1e6);
+const { KIMI_MODEL_BASE_URL: base, KIMI_MODEL_API_KEY: key } = process.env;
+const read = await fetchManagedUsage(`${base}/usages`, key);
+if (read.kind !== "ok") throw new Error(read.message);
+for (const [name, window] of Object.entries(read.quota.usages)) {
+    if (window) console.log(name, window.usedRatio, 1, !Number.isNaN(Date.parse(window.resetAt)));
+}
+"""
 
 
 def once(folder, what, install):
@@ -198,10 +270,10 @@ def prompt(tool):
 class StandIn:
     """The stand-in as a process of its own, on a free port."""
 
-    def __init__(self, binary):
+    def __init__(self, binary, scenario="--healthy", keys=7):
         self.process = subprocess.Popen(
-            [binary, "--healthy"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
-        lines = [self.process.stdout.readline().strip() for _ in range(8)]
+            [binary, scenario], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        lines = [self.process.stdout.readline().strip() for _ in range(1 + keys)]
         self.base, self.keys = lines[0], lines[1:]
         if not self.base.startswith("http://127.0.0.1:"):
             raise Failure(f"the stand-in did not start: {lines}")
@@ -277,22 +349,76 @@ class Bench:
         else:
             shutil.copytree(seed, home / "config")
 
+    def compare_usage(self, client):
+        """All accounts of the stand-in have used the same, so one of them reads as the pool does."""
+        rows = [
+            self.run(client, client.usage, self.direct_variables(client)),
+            self.kmi_run(client, client.usage),
+        ]
+        rows = [[line.split() for line in said.splitlines()] for said in rows]
+        window = lambda row: (row[:-3], round(float(row[-3]), 2), float(row[-2]), row[-1])
+        direct, through = [list(map(window, said)) for said in rows]
+        if direct != through or len(direct) < 2:
+            raise Failure(f"{client.name}: another quota\n{direct}\n{through}")
+        print(f"{client.name}: reads kmi's /usages as the provider's: {through}")
+
+    def answered_in_one_request(self, client):
+        """Four of five keys fail, and the client sees nothing of it."""
+        self.fresh_disk(seed=None)
+        said = self.kmi_run(client, [*client.command, "Say one word."])
+        if PLAIN_ANSWER not in said:
+            raise Failure(f"{client.name}: not the right answer: {said}")
+        asked = self.upstream.requests()
+        if [request["status"] for request in asked[:5]] != FAILING:
+            raise Failure(f"{client.name}: {[(r['target'], r['status']) for r in asked]}")
+        if len({(request["target"], request["body"]) for request in asked[:5]}) != 1:
+            raise Failure(f"{client.name}: not the same request to all five keys")
+        export = subprocess.run(
+            [self.kmi, "trace", "export", "--home", self.kmi_home], capture_output=True, text=True)
+        lines = [json.loads(line) for line in export.stdout.splitlines()]
+        attempts = [line for line in lines if line["type"] == "attempt"]
+        first = [line for line in attempts if line["request_id"] == attempts[0]["request_id"]]
+        if [line["status"] for line in first] != FAILING:
+            raise Failure(f"{client.name}: not one request of the client's: {attempts}")
+        ends = {line["request_id"]: line["outcome"] for line in attempts}
+        if set(ends.values()) != {"ok"}:
+            raise Failure(f"{client.name}: a request of the client's failed: {ends}")
+        print(f"{client.name}: answered in one request though four of five keys failed: {FAILING}")
+
     def direct(self, client):
-        fill = {"base": self.upstream.base, "key": self.upstream.keys[0]}
-        variables = {name: text.format(**fill) for name, text in client.direct.items()}
-        return self.run(client, client.arguments, {**variables, "KIMI_MODEL_NAME": MODEL})
+        command = [*client.command, prompt(client.tool)]
+        return self.tool_round_trip(client, self.run(client, command, self.direct_variables(client)))
 
     def through_kmi(self, client):
-        command = [self.kmi, "run", "--home", self.kmi_home, "--", *client.arguments]
-        return self.run(client, command, {
+        command = [*client.command, prompt(client.tool)]
+        return self.tool_round_trip(client, self.kmi_run(client, command))
+
+    def tool_round_trip(self, client, said):
+        """The upstream requests of a run that used a tool and met no trouble."""
+        if ANSWER not in said:
+            raise Failure(f"{client.name}: not the right answer: {said}")
+        requests = self.upstream.requests()
+        failed = [r for r in requests if (r["status"], r["end"]) != (200, "answered")]
+        if failed or len(requests) < 2:
+            raise Failure(f"{client.name}: a tool round trip has two good requests: {said}")
+        return requests
+
+    def direct_variables(self, client):
+        fill = {"base": self.upstream.base, "key": self.upstream.keys[0]}
+        variables = {name: text.format(**fill) for name, text in client.direct.items()}
+        return {**variables, "KIMI_MODEL_NAME": MODEL}
+
+    def kmi_run(self, client, command):
+        return self.run(client, [self.kmi, "run", "--home", self.kmi_home, "--", *command], {
             "KMI_UPSTREAM_BASE_URL": self.upstream.base,
             "KMI_ROTATION_MODE": "auto",
+            "KMI_ROTATION_MAX_ATTEMPTS": "5",
             # A port of this run's own, should a proxy of the user's be running.
             "KMI_PROXY_LISTEN": "127.0.0.1:0",
         })
 
     def run(self, client, command, variables):
-        """Runs a command with nothing but these variables; gives the upstream requests."""
+        """Runs a command with nothing but these variables; gives what it printed."""
         home = self.scratch / "home"
         environment = {
             "PATH": client.path,
@@ -301,6 +427,8 @@ class Bench:
             "KIMI_DISABLE_TELEMETRY": "1",
             "KIMI_CLI_NO_AUTO_UPDATE": "1",
             "KIMI_CODE_NO_AUTO_UPDATE": "1",
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "ANTHROPIC_MODEL": MODEL,
             client.home_variable: str(home / "config"),
             **variables,
         }
@@ -310,14 +438,10 @@ class Bench:
                 stdin=subprocess.DEVNULL, capture_output=True, text=True)
         except subprocess.TimeoutExpired as error:
             raise Failure(f"{client.name}: no end after 180 s: {error.stderr}") from error
-        said = f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-        if done.returncode != 0 or ANSWER not in done.stdout:
-            raise Failure(f"{client.name}: not the right answer from {command[0]}: {said}")
-        requests = self.upstream.requests()
-        failed = [r for r in requests if (r["status"], r["end"]) != (200, "answered")]
-        if failed or len(requests) < 2:
-            raise Failure(f"{client.name}: a tool round trip has two good requests: {said}")
-        return requests
+        if done.returncode != 0:
+            said = f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+            raise Failure(f"{client.name}: {command[0]} failed: {said}")
+        return done.stdout
 
     def check_ring_order(self):
         """The rotation goes on from one run to the next, so all of them are one sequence."""

@@ -14,7 +14,7 @@ pub struct AccountId {
 }
 
 /// What an id names; limits belong to the organization where there is one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum IdKind {
     User,
     Organization,
@@ -47,10 +47,41 @@ impl AccountId {
         let plausible = (1..=128).contains(&id.len()) && id.chars().all(is_part) && id != "0";
         plausible.then(|| Self { kind, id: id.into() })
     }
+}
 
-    /// Whether this id says more about limits than another one of the same key.
-    pub(crate) fn outranks(&self, other: &Self) -> bool {
-        self.kind > other.kind
+/// What is known of one key's account.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    organization: Option<AccountId>,
+    user: Option<AccountId>,
+}
+
+impl Known {
+    /// Notes an id; whether it is a new one.
+    pub(crate) fn learn(&mut self, id: &AccountId) -> bool {
+        let known = match id.kind {
+            IdKind::Organization => &mut self.organization,
+            IdKind::User => &mut self.user,
+        };
+        let new = known.as_ref() != Some(id);
+        if new {
+            *known = Some(id.clone());
+        }
+        new
+    }
+
+    /// The id that says most about limits.
+    pub(crate) fn id(&self) -> Option<&AccountId> {
+        self.organization.as_ref().or(self.user.as_ref())
+    }
+
+    /// Whether two keys share their limits: those of one organization do, and those of one user
+    /// unless they are known to be of two organizations.
+    pub(crate) fn is_sibling(&self, other: &Self) -> bool {
+        match (&self.organization, &other.organization) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => self.user.is_some() && self.user == other.user,
+        }
     }
 }
 
@@ -90,6 +121,37 @@ mod tests {
             assert_eq!(AccountId::of_user(odd), None);
         }
         assert_ne!(AccountId::of_user(b"abc"), AccountId::of_organization(b"abc"));
+    }
+
+    #[test]
+    fn siblings_are_of_one_organization_or_else_of_one_user() {
+        let known = |organization: &str, user: &str| {
+            let mut known = Known::default();
+            let ids = [
+                AccountId::of_organization(organization.as_bytes()),
+                AccountId::of_user(user.as_bytes()),
+            ];
+            ids.iter().flatten().for_each(|id| assert!(known.learn(id)));
+            ids.iter().flatten().for_each(|id| assert!(!known.learn(id)));
+            known
+        };
+        for (one, other, siblings) in [
+            (("o", "u"), ("o", "u"), true),
+            (("o", ""), ("o", "u"), true),
+            (("o", "u"), ("o", "v"), true),
+            (("", "u"), ("", "u"), true),
+            (("o", "u"), ("", "u"), true),
+            (("o", "u"), ("p", "u"), false),
+            (("o", ""), ("", "u"), false),
+            (("", ""), ("", ""), false),
+            (("", "o"), ("o", ""), false),
+        ] {
+            let (one, other) = (known(one.0, one.1), known(other.0, other.1));
+            assert_eq!(one.is_sibling(&other), siblings, "{one:?} {other:?}");
+            assert_eq!(other.is_sibling(&one), siblings);
+        }
+        assert_eq!(known("o", "u").id(), AccountId::of_organization(b"o").as_ref());
+        assert_eq!(known("", "u").id(), AccountId::of_user(b"u").as_ref());
     }
 
     #[test]

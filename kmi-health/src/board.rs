@@ -151,6 +151,12 @@ impl Board {
         attempt
     }
 
+    /// Whether an attempt is the probe of its key or of the account.
+    pub fn is_probe(&self, key: usize, attempt: AttemptId) -> bool {
+        let probes = |entry| self.breakers(entry).into_iter().any(|it| it.is_probe(attempt));
+        self.keys.get(key).is_some_and(probes)
+    }
+
     /// The head of a good answer has come: a probe need not wait for the end of a long stream.
     pub fn answered(
         &mut self,

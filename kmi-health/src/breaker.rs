@@ -233,7 +233,8 @@ impl Breaker {
         self.strikes = strikes;
     }
 
-    fn is_probe(&self, attempt: AttemptId) -> bool {
+    /// Whether an attempt is the probe that is under way.
+    pub(crate) fn is_probe(&self, attempt: AttemptId) -> bool {
         matches!(self.state, State::HalfOpen { probe: Some((probe, _)), .. } if probe == attempt)
     }
 }

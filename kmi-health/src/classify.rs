@@ -95,6 +95,25 @@ pub enum Scope {
     Account,
 }
 
+impl Scope {
+    /// Who rests for a reason, where nothing else is known: a block of an earlier process.
+    pub fn of(reason: Reason) -> Self {
+        match reason {
+            Reason::AuthFailed | Reason::Failing | Reason::ModelNotAllowed | Reason::Slow => {
+                Self::Key
+            }
+            Reason::AccountTerminated
+            | Reason::BalanceExhausted
+            | Reason::ConcurrencyLimited
+            | Reason::MembershipLapsed
+            | Reason::QuotaExhausted
+            | Reason::QuotaLow
+            | Reason::QuotaUnknown
+            | Reason::RateLimited => Self::Account,
+        }
+    }
+}
+
 /// A quota window as error messages name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum QuotaWindow {

@@ -31,13 +31,14 @@ pub(crate) fn end(
     let longest = policy.max_cooldown.min(HOUR);
     let own = grown(base(policy, block.reason), strikes).min(longest);
     let spent = block.window.is_some();
-    let wait = match block.wait {
-        Some(stated) if spent => stated,
-        None if spent && reset.is_some_and(|reset| reset > now) => return reset,
-        // A stated wait that proved too short grows like one of our own.
-        Some(stated) if strikes == 0 => stated.min(longest),
-        Some(stated) => stated.min(longest).max(own),
-        None => own,
+    let reset = reset.filter(|reset| spent && *reset > now);
+    let stated = block.wait.map(|wait| if spent { wait } else { wait.min(longest) });
+    let wait = match (stated, reset) {
+        // A stated wait that proved too short grows like one of our own, or to the reset.
+        (Some(stated), _) if strikes == 0 => stated,
+        (stated, Some(reset)) => return Some(later(now, stated.unwrap_or_default()).max(reset)),
+        (Some(stated), None) => stated.max(own),
+        (None, None) => own,
     };
     Some(later(now, wait.max(SHORTEST)))
 }
@@ -112,6 +113,13 @@ mod tests {
         let spent = |wait| block(Reason::QuotaExhausted, wait, Some(QuotaWindow::Week));
         assert_eq!(seconds(&spent(None), 0, Some(400_000)), Some(400_000));
         assert_eq!(seconds(&spent(Some(90_000)), 0, Some(400_000)), Some(90_000));
+        assert_eq!(
+            seconds(&spent(Some(5)), 1, Some(400_000)),
+            Some(400_000),
+            "it proved too short"
+        );
+        assert_eq!(seconds(&spent(Some(500_000)), 1, Some(400_000)), Some(500_000));
+        assert_eq!(seconds(&spent(Some(5)), 1, None), Some(1800));
         assert_eq!(seconds(&spent(None), 0, None), Some(900), "nobody named it");
         assert_eq!(seconds(&spent(None), 0, Some(-5)), Some(900), "a reset in the past");
         assert_eq!(seconds(&spent(None), 9, None), Some(3600));

@@ -15,15 +15,24 @@ use crate::cooldown::later;
 const SECONDS: i64 = 61;
 const SLOTS: usize = 61;
 
-/// What a refusal's message says about the limit that was reached.
+/// What a refusal's message says about the limit that was reached: `max RPM: 3`, `max concurrency:
+/// 20`, `TPM rate limit, current:70000, limit:64000`. (Other providers print limits of one model,
+/// and those are none of the account's.)
 pub fn in_text(message: &str) -> Limits {
     let text = message.to_ascii_lowercase();
-    let after = |words: &str| {
-        let rest = text[text.find(words)? + words.len()..].trim_start();
+    let after = |words: &[&str]| {
+        let rest = words
+            .iter()
+            .try_fold(text.as_str(), |rest, words| Some(&rest[rest.find(words)? + words.len()..]));
+        let rest = rest?.trim_start();
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         rest[..digits].parse().ok().filter(|limit| *limit > 0)
     };
-    Limits { rpm: after("max rpm:"), tpm: None, concurrency: after("max concurrency:") }
+    Limits {
+        rpm: after(&["max rpm:"]),
+        tpm: after(&["tpm rate limit", "limit:"]),
+        concurrency: after(&["max concurrency:"]),
+    }
 }
 
 /// How much of its limits a key or an account has used.
@@ -255,7 +264,19 @@ mod tests {
         let text = "request reached organization max RPM: 3, please try again after 1 seconds";
         assert_eq!(in_text(text), Limits { rpm: Some(3), tpm: None, concurrency: None });
         assert_eq!(in_text("max concurrency: 20").concurrency, Some(20));
-        for odd in ["max RPM: x", "max RPM: 0", "max RPM: 99999999999", "max rpm", ""] {
+        let tokens = in_text("organization TPM rate limit, current:70000, limit:64000");
+        assert_eq!(tokens, Limits { tpm: Some(64_000), ..Limits::default() });
+        for odd in [
+            "max RPM: x",
+            "max RPM: 0",
+            "max RPM: 99999999999",
+            "max rpm",
+            "TPM rate limit",
+            "limit:5, TPM rate limit",
+            "TPD rate limit, current:1500001, limit:1500000",
+            "Rate limit reached for gpt-4o on tokens per min (TPM): Limit 30000, Used 29000",
+            "",
+        ] {
             assert_eq!(in_text(odd), Limits::default(), "{odd}");
         }
     }

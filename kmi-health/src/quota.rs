@@ -95,7 +95,7 @@ impl Quota {
         if limits.is_empty() {
             return Err(QuotaError::Empty);
         }
-        let concurrency = number(&json["parallel"]["limit"]).filter(|limit| *limit >= 1.0);
+        let concurrency = first_number(&json["parallel"]["limit"]).filter(|limit| *limit >= 1.0);
         Ok(Self {
             source: Source::Usages,
             limits,
@@ -126,6 +126,11 @@ impl Quota {
     pub fn remaining_ratio(&self) -> Option<f64> {
         let used = self.limits.iter().map(|limit| limit.used_ratio).max_by(f64::total_cmp)?;
         Some(1.0 - used)
+    }
+
+    /// Whether any window is used up.
+    pub fn is_spent(&self) -> bool {
+        self.limits.iter().any(|limit| limit.used_ratio >= SPENT)
     }
 
     /// When the window starts anew that a refusal speaks of; where it names none, the one that is
@@ -245,6 +250,12 @@ fn number(value: &Value) -> Option<f64> {
         other => other.as_f64()?,
     };
     number.is_finite().then_some(number)
+}
+
+/// The same of several numbers that a bar parts, such as `20|30`.
+fn first_number(value: &Value) -> Option<f64> {
+    let first = value.as_str().and_then(|text| text.split('|').next()?.trim().parse().ok());
+    first.or_else(|| number(value))
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked right before")]

@@ -235,6 +235,7 @@ mod tests {
             problems: Vec::new(),
             trace_failure: None,
             siblings: Vec::new(),
+            outages: Vec::new(),
             since: at(0),
         }
     }

@@ -8,12 +8,7 @@ use std::sync::{
 use arc_swap::ArcSwap;
 
 use crate::{
-    feed::Feed,
-    forward::{ReplayBudget, WaitingRoom},
-    home::Token,
-    ledger::Sink,
-    pool::Pool,
-    settings::Settings,
+    feed::Feed, forward::ReplayBudget, home::Token, ledger::Sink, pool::Pool, settings::Settings,
 };
 
 /// What every request can see.
@@ -24,7 +19,6 @@ pub struct Proxy {
     pub(crate) sink: Sink,
     pub(crate) phase: Phase,
     pub(crate) replay: ReplayBudget,
-    pub(crate) waiting: WaitingRoom,
     pub(crate) feed: Feed,
 }
 
@@ -56,7 +50,6 @@ impl Proxy {
             sink,
             phase: Phase::default(),
             replay: ReplayBudget::default(),
-            waiting: WaitingRoom::default(),
             feed: Feed::default(),
         }
     }

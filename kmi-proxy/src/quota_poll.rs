@@ -12,14 +12,18 @@ use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use kmi_core::{display::visible, inventory::Key};
 use kmi_health::{
-    classify::{Answer, Effect, Verdict, classify},
+    classify::{Effect, Verdict},
     quota::Quota,
-    retry_after::RetryHeaders,
 };
 use tokio::task::JoinSet;
 
 use crate::{
-    body::Outgoing, forward::redact::redact, pool::Pool, proxy::Proxy, settings::UpstreamKind,
+    body::Outgoing,
+    control::Tested,
+    forward::{judge, redact::redact},
+    pool::Pool,
+    proxy::Proxy,
+    settings::UpstreamKind,
     upstream::Surface,
 };
 
@@ -27,7 +31,7 @@ use crate::{
 pub(crate) const USAGES: &str = "/usages";
 /// Keys that are asked at the same time, when somebody waits for the answer.
 const ASKED_AT_ONCE: usize = 32;
-/// No quota answer is larger.
+/// No answer is larger.
 const BODY_LIMIT: usize = 256 << 10;
 /// The first poll comes this long after the start, and up to twice as long: a short `kmi run`
 /// asks nothing.
@@ -97,8 +101,27 @@ async fn poll(pool: &Pool, key: &Key, limit: Duration) {
     }
 }
 
-/// Asks with one key because the user wants to know: the key's health follows.
-pub(crate) async fn test(pool: &Pool, key: &Key, limit: Duration) -> Result<(), String> {
+/// Asks with keys because the user wants to know, and gives what that brought in their order.
+pub(crate) async fn test(keys: Vec<(Arc<Pool>, Arc<Key>)>, limit: Duration) -> Vec<Tested> {
+    let (mut asking, mut tested) = (JoinSet::new(), Vec::new());
+    for (place, (pool, key)) in keys.into_iter().enumerate() {
+        if asking.len() >= ASKED_AT_ONCE {
+            tested.extend(asking.join_next().await.and_then(Result::ok));
+        }
+        asking.spawn(async move {
+            let asked = test_one(&pool, &key, limit).await;
+            let quota = pool.quota_row(key.id);
+            let (label, masked) = (key.label.to_string(), key.secret.masked());
+            (place, Tested { label, masked, ok: asked.is_ok(), error: asked.err(), quota })
+        });
+    }
+    tested.extend(asking.join_all().await);
+    tested.sort_by_key(|(place, _)| *place);
+    tested.into_iter().map(|(_, tested)| tested).collect()
+}
+
+/// Asks with one key: its health follows.
+async fn test_one(pool: &Pool, key: &Key, limit: Duration) -> Result<(), String> {
     let asked = ask(pool, key, limit).await;
     let now = Timestamp::now();
     match asked {
@@ -158,22 +181,24 @@ async fn answer(pool: &Pool, key: &Key) -> Result<Asked, String> {
     let (mut parts, body) = sent.response.into_parts();
     let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|error| error.to_string())?;
     // Its words are shown, and what it says of limits is stored.
-    let body = redact(&mut parts.headers, body.to_bytes(), key, [pool]);
+    let said = redact(&mut parts.headers, body.to_bytes(), true, key, [pool]).text;
 
-    let (status, now) = (parts.status.as_u16(), Timestamp::now());
+    let now = Timestamp::now();
     if parts.status.is_success() {
         let quota = match kind {
-            UpstreamKind::KimiCode => Quota::of_usages(&body, now),
-            UpstreamKind::OpenPlatform => Quota::of_balance(&body, now),
+            UpstreamKind::KimiCode => Quota::of_usages(&said, now),
+            UpstreamKind::OpenPlatform => Quota::of_balance(&said, now),
             UpstreamKind::OpenAi => return Ok(Asked::Works(None)),
         };
-        return quota.map(|quota| Asked::Works(Some(Box::new(quota)))).map_err(|e| e.to_string());
+        let mut quota = quota.map_err(|error| error.to_string())?;
+        // A balance names no account; an organization in a header says more than a user.
+        quota.account = judge::account(&parts.headers).or(quota.account);
+        return Ok(Asked::Works(Some(Box::new(quota))));
     }
-    let verdict =
-        classify(&Answer { kind, status, retry: RetryHeaders::default(), body: &body }, now);
+    let verdict = judge::answer(parts.status, &parts.headers, &said, kind, now);
     Ok(match verdict.effect {
         Effect::Block(_) | Effect::Suspect => Asked::Refused(Box::new(verdict)),
-        _ => Asked::Failed(format!("the quota endpoint answers {status}")),
+        _ => Asked::Failed(format!("the quota endpoint answers {}", parts.status.as_u16())),
     })
 }
 

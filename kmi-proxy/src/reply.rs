@@ -159,7 +159,23 @@ impl Refusal {
         refusal
     }
 
-    /// No key works at all.
+    /// The provider refuses every key alike, in words that are no key's fault.
+    pub fn refused_everywhere(words: Option<&str>) -> Self {
+        let said = words.map_or_else(|| "none".to_owned(), |words| format!("“{words}”"));
+        Self::no_key(format!(
+            "Kimi refuses every key alike, so kmi blocks none for it, and the next request tries again. Its words: {said}."
+        ))
+    }
+
+    /// No key works; `until`: not before then.
+    pub fn none_working(until: Option<jiff::Timestamp>) -> Self {
+        let when = until.map_or_else(String::new, |until| format!(" before {until:.0}"));
+        Self::no_key(format!(
+            "No Kimi key works{when}. `kmi status` shows why; add one with `kmi keys add`."
+        ))
+    }
+
+    /// A request cannot be served, whatever the reason.
     pub fn no_key(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_usable_key", message)
     }

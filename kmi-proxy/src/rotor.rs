@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 pub use self::error::RotorError;
 use self::pools::{Update, inventory_of, open_pool, open_pools};
 use crate::{
-    control::Tested,
+    control::{Outage, Tested},
     home::Home,
     keys::{self, Answers, EnvKey, Loaded, Problem, SETTLE, Sources, Variables},
     ledger::{Ledger, LedgerError, Reader, Recovered, Subscription},
@@ -288,24 +288,16 @@ impl Rotor {
     /// Asks the provider about the named key, or about all of them.
     pub async fn test(&self, name: Option<&str>) -> Result<Vec<Tested>, RotateError> {
         let live = self.proxy.live();
-        let mut tested = Vec::new();
+        let mut keys = Vec::new();
         for pool in &live.pools {
-            for key in pool.inventory().keys() {
-                let wanted =
-                    |name: &str| *key.label.as_str() == *name || key.id.to_string() == name;
-                if !name.is_none_or(wanted) {
-                    continue;
-                }
-                let asked = quota_poll::test(pool, key, live.settings.health.quota_timeout).await;
-                tested.push(Tested {
-                    label: key.label.to_string(),
-                    masked: key.secret.masked(),
-                    ok: asked.is_ok(),
-                    error: asked.err(),
-                    quota: pool.quota_row(key.id),
-                });
-            }
+            let inventory = pool.inventory();
+            let meant = |key: &&Arc<Key>| {
+                name.is_none_or(|name| *key.label.as_str() == *name || key.id.to_string() == name)
+            };
+            let of_pool = inventory.keys().iter().filter(meant);
+            keys.extend(of_pool.map(|key| (Arc::clone(pool), Arc::clone(key))));
         }
+        let tested = quota_poll::test(keys, live.settings.health.quota_timeout).await;
         match name {
             Some(name) if tested.is_empty() => Err(RotateError::Unknown(name.to_owned())),
             _ => Ok(tested),
@@ -315,6 +307,14 @@ impl Rotor {
     /// Keys that turned out to be of one account though their files do not say so, by label.
     pub fn siblings(&self) -> Vec<Vec<String>> {
         self.proxy.live().pools.iter().flat_map(|pool| pool.undeclared_siblings()).collect()
+    }
+
+    /// The upstreams that fail over and over.
+    pub fn outages(&self) -> Vec<Outage> {
+        let outage = |pool: &Arc<Pool>| {
+            Some(Outage { upstream: pool.name().to_string(), since: pool.outage()? })
+        };
+        self.proxy.live().pools.iter().filter_map(outage).collect()
     }
 
     /// Forgets what `api_key_cmd` programs said, so that the next reload asks them again.

@@ -104,6 +104,22 @@ async fn an_overloaded_engine_gets_one_more_try() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The pause before another try is none before no other try.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_pauses_for_a_key_that_there_is_not() -> anyhow::Result<()> {
+    let scenario =
+        Scenario::healthy(1).with_fault(0, When::Always, Act::Error(errors::UNAVAILABLE));
+    let proxy = TestProxy::start_with(scenario, |settings| {
+        settings.health.outage_backoff = Duration::from_mins(5);
+        settings.health.outage_max_backoff = Duration::from_mins(5);
+    })
+    .await?;
+    let mut client = proxy.client().await?;
+    let answer = kmi_tests::in_time(client.chat(false)).await??;
+    assert_eq!((answer.status.as_u16(), answer.header("x-kmi-attempts")), (503, "1"));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_have_been_carried_out_is_not_sent_again() -> anyhow::Result<()> {
     let long = Duration::from_mins(1);

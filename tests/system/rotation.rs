@@ -180,11 +180,11 @@ async fn weights_give_slots_and_priorities_give_tiers() -> anyhow::Result<()> {
     }
     assert_eq!(proxy.upstream.requests_per_key(), [30, 10, 0, 0]);
 
-    for label in ["account-0001", "account-0002"] {
+    for label in ["0001-account", "0002-account"] {
         proxy.engine.rotor().set_disabled(label, true, jiff::Timestamp::now());
     }
     for _ in 0..3 {
-        assert_eq!(client.chat(false).await?.header("x-kmi-key"), "account-0003");
+        assert_eq!(client.chat(false).await?.header("x-kmi-key"), "0003-account");
     }
     let report = proxy.verify()?;
     assert_eq!((report.all.conforming, report.all.violations), (43, 0));

@@ -65,6 +65,37 @@ async fn a_session_keeps_its_key_and_new_ones_take_turns() -> anyhow::Result<()>
     Ok(())
 }
 
+/// Every name under which a client tells its session, in body and headers (CONTRACT section 4).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_known_by_six_names() -> anyhow::Result<()> {
+    let proxy = start(Scenario::healthy(7)).await?;
+    let mut client = proxy.client().await?;
+    let claude = serde_json::json!({"device_id": "d", "session_id": "from-metadata"}).to_string();
+    let names = [
+        ("", serde_json::json!({"prompt_cache_key": "from-body"})),
+        ("", serde_json::json!({"metadata": {"user_id": "session_from-metadata"}})),
+        ("", serde_json::json!({"metadata": {"user_id": claude}})),
+        ("X-Claude-Code-Session-Id", serde_json::json!({})),
+        ("x-session-id", serde_json::json!({})),
+        ("x-session-affinity", serde_json::json!({})),
+        ("session-id", serde_json::json!({})),
+    ];
+    for round in ["first", "second"] {
+        for (number, (name, body)) in names.iter().enumerate() {
+            let request = client.request(Method::POST, "/v1/messages");
+            let mut request = request.header("content-type", "application/json");
+            if !name.is_empty() {
+                request = request.header(*name, format!("from-{name}"));
+            }
+            let answer = client.fetch(request, body.to_string()).await?;
+            let turn = if round == "first" { (number + 1).to_string() } else { String::new() };
+            let way = (answer.header("x-kmi-key"), answer.header("x-kmi-turn"));
+            assert_eq!(way, (&*format!("key-{}", number + 1), &*turn), "{round} {name} {body}");
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_without_a_session_take_turns() -> anyhow::Result<()> {
     let proxy = start(Scenario::healthy(2)).await?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use kmi_core::{display::visible, snapshot::Snapshot};
 use kmi_proxy::{
-    control::{Request, Status},
+    control::{Outage, Request, Status},
     home::Home,
     ledger::{LedgerError, Reader},
 };
@@ -30,6 +30,8 @@ struct StatusJson<'a> {
     snapshot: &'a Snapshot,
     fairness: Report,
     trace_failure: Option<&'a str>,
+    siblings: &'a [Vec<String>],
+    outages: &'a [Outage],
 }
 
 pub(super) fn run(context: &Context<'_>, args: &StatusArgs) -> anyhow::Result<ExitCode> {
@@ -85,9 +87,17 @@ fn print(context: &Context<'_>, config: &Config, status: &Status) -> anyhow::Res
     }
     if context.output.json() {
         let trace_failure = status.trace_failure.as_deref();
-        let json = StatusJson { snapshot: &status.snapshot, fairness, trace_failure };
+        let (siblings, outages) = (&status.siblings, &status.outages);
+        let json =
+            StatusJson { snapshot: &status.snapshot, fairness, trace_failure, siblings, outages };
         context.output.data_json(&json)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    for Outage { upstream, since } in &status.outages {
+        context.output.warning(
+            format_args!("{} fails over and over since {since:.0}", visible(upstream)),
+            "no key is blocked for it; requests still go out, and the first good answer ends it",
+        );
     }
     for keys in &status.siblings {
         let keys: Vec<_> = keys.iter().map(|label| visible(label)).collect();

@@ -108,6 +108,7 @@ fn json_has_the_documented_fields() {
         }
       ],
       "mode": "manual",
+      "outages": [],
       "policy": "round-robin",
       "proxy": {
         "base_url": "[…]",
@@ -117,6 +118,7 @@ fn json_has_the_documented_fields() {
         "uptime_s": "[…]",
         "version": "[…]"
       },
+      "siblings": [],
       "trace_failure": null
     }
     "#);

@@ -5,14 +5,23 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kmi_core::{
     inventory::{Key, Limits},
+    state::Reason,
     trace::HealthChange,
 };
 
 use super::Board;
 use crate::{
-    Policy, account::AccountId, breaker::Breaker, classify::QuotaWindow, cooldown::later,
-    limits::Usage, quota::Quota,
+    Policy,
+    account::AccountId,
+    breaker::Breaker,
+    classify::{Block, QuotaWindow},
+    cooldown::later,
+    limits::Usage,
+    quota::Quota,
 };
+
+/// So many blocks in a row without a success between them are no burst any more.
+const HIDDEN_FROM: u32 = 2;
 
 /// The keys of one account; a key whose account nobody knows has one of its own. An account that
 /// turned out to be another one's stays behind without members.
@@ -90,6 +99,22 @@ impl Account {
         self.settle_limits();
     }
 
+    /// What a refusal is really about: "too many requests" that does not end sometimes hides that a
+    /// quota window is spent (WIRE section 3.1). Where the account has been refused so again and
+    /// again and its quota says that one is, both together are believed.
+    pub(super) fn really(&self, block: Block, now: Timestamp) -> Block {
+        let spent = self.quota.as_ref().filter(|quota| quota.is_spent());
+        let reset = spent.and_then(|quota| quota.reset(QuotaWindow::Unnamed));
+        let hidden = block.reason == Reason::RateLimited
+            && self.breaker.strikes() >= HIDDEN_FROM
+            && reset.is_some_and(|reset| reset > now);
+        if !hidden {
+            return block;
+        }
+        let (reason, window) = (Reason::QuotaExhausted, Some(QuotaWindow::Unnamed));
+        Block { reason, window, wait: None, ..block }
+    }
+
     pub(super) fn set_polled(&mut self, concurrency: Option<u32>) {
         self.polled = concurrency;
         self.settle_limits();
@@ -150,21 +175,29 @@ impl Board {
         accounts.filter(undeclared).map(|account| account.members.clone()).collect()
     }
 
-    /// Notes an id; `true` when that brought two accounts together.
+    /// Notes an id; `true` when that brought accounts together.
     pub(super) fn join(&mut self, key: usize, id: &AccountId) -> bool {
-        let Some(entry) = self.keys.get_mut(key) else { return false };
-        let known = entry.learnt.as_ref();
-        if known.is_some_and(|known| known == id || known.outranks(id)) {
-            return false;
+        self.keys.get_mut(key).is_some_and(|entry| entry.known.learn(id)) && self.unite(key)
+    }
+
+    /// Brings a key's account together with those of the siblings that it is now known to have.
+    pub(super) fn unite(&mut self, key: usize) -> bool {
+        let mut united = false;
+        while let Some(theirs) = self.account_of_a_sibling(key) {
+            let ours = self.keys[key].account;
+            self.merge(ours.min(theirs), ours.max(theirs));
+            united = true;
         }
-        entry.learnt = Some(id.clone());
-        let ours = entry.account;
-        let sibling = self
-            .keys
-            .iter()
-            .find(|other| other.account != ours && other.learnt.as_ref() == Some(id));
-        let Some(theirs) = sibling.map(|entry| entry.account) else { return false };
-        let (keep, gone) = (ours.min(theirs), ours.max(theirs));
+        united
+    }
+
+    fn account_of_a_sibling(&self, key: usize) -> Option<usize> {
+        let ours = &self.keys[key];
+        let elsewhere = self.keys.iter().filter(|other| other.account != ours.account);
+        elsewhere.filter(|other| other.known.is_sibling(&ours.known)).map(|it| it.account).next()
+    }
+
+    fn merge(&mut self, keep: usize, gone: usize) {
         let gone = std::mem::take(&mut self.accounts[gone]);
         for member in &gone.members {
             self.keys[*member].account = keep;
@@ -176,6 +209,5 @@ impl Board {
         kept.adopt(&gone);
         kept.usage.merge_minutes(&gone.usage);
         kept.usage.add_in_flight(gone.usage.in_flight());
-        true
     }
 }

@@ -14,7 +14,7 @@ use kmi_core::{
 use super::account::Account;
 use crate::{
     Policy,
-    account::AccountId,
+    account::Known,
     breaker::{Breaker, State},
     latency::Latency,
     limits::Usage,
@@ -38,8 +38,8 @@ pub(super) struct Entry {
     pub(super) breaker: Breaker,
     /// What it uses of the limits that the user set.
     pub(super) usage: Usage,
-    /// Its account's id, once the provider has named it.
-    pub(super) learnt: Option<AccountId>,
+    /// What the provider has said of its account.
+    pub(super) known: Known,
     /// When it last answered well.
     pub(super) last_ok: Option<Timestamp>,
     /// Whether its answers come much slower than those of its peers.
@@ -94,7 +94,7 @@ impl Entry {
             key,
             account,
             breaker: Breaker::default(),
-            learnt: None,
+            known: Known::default(),
             last_ok: None,
             slow: false,
             meter: Meter::default(),
@@ -112,7 +112,7 @@ impl Entry {
         self.breaker = old.breaker.clone();
         self.usage = old.usage.clone();
         self.usage.set_limits(self.key.limits);
-        self.learnt.clone_from(&old.learnt);
+        self.known.clone_from(&old.known);
         self.last_ok = old.last_ok;
         self.slow = old.slow;
         self.meter = old.meter.clone();
@@ -193,7 +193,7 @@ impl Entry {
             label: self.key.label.to_string(),
             masked: self.key.secret.masked(),
             upstream: self.key.upstream.to_string(),
-            account: account.name(self.learnt.as_ref()),
+            account: account.name(self.known.id()),
             priority: self.key.priority,
             weight: self.key.weight,
             state: health.state,

@@ -41,6 +41,7 @@ impl Board {
     pub(super) fn block(&mut self, key: usize, block: &Block, now: Timestamp) {
         let entry = &mut self.keys[key];
         let account = &mut self.accounts[entry.account];
+        let block = &account.really(*block, now);
         let reset = block.window.and_then(|window| account.quota.as_ref()?.reset(window));
         let breaker = match block.scope {
             Scope::Key => &mut entry.breaker,
@@ -49,14 +50,29 @@ impl Board {
         let until = cooldown::end(&self.policy, block, breaker.strikes(), reset, now);
         breaker.block(block.reason, until);
         account.spent = block.window.or(account.spent);
-        if matches!(block.reason, Reason::MembershipLapsed | Reason::Failing) {
-            self.spare_all(block.reason);
+        if is_vague(block.reason) && self.all_suffer(block.reason) {
+            let keys = self.keys.iter_mut().map(|entry| &mut entry.breaker);
+            let accounts = self.accounts.iter_mut().map(|account| &mut account.breaker);
+            keys.chain(accounts).for_each(|breaker| breaker.relieve(&[block.reason]));
         }
     }
 
-    /// A vague refusal that every account gets is the upstream's trouble, such as a membership
-    /// service that is down, and blocks none of them: each key is probed, one request at a time.
-    fn spare_all(&mut self, reason: Reason) {
+    /// Whether every account gets this refusal, so that it is the upstream's trouble and no key's,
+    /// such as a membership service that is down. It blocks none of them then: each key is probed,
+    /// one request at a time. Only vague refusals can be so; a limit is a limit, however many
+    /// accounts have reached theirs.
+    ///
+    /// To be asked after the refusal has been [judged](Self::judge).
+    pub fn is_everybodys(&self, verdict: &Verdict) -> bool {
+        match verdict.effect {
+            Effect::Block(block) => is_vague(block.reason) && self.all_suffer(block.reason),
+            _ => false,
+        }
+    }
+
+    /// Whether the keys of several accounts are blocked or probed for this reason, and no key that
+    /// can tell is not.
+    fn all_suffer(&self, reason: Reason) -> bool {
         // A key that rests for another reason cannot tell.
         let tells = |entry: &&Entry| {
             let other = |breaker: &Breaker| breaker.blocked_for().is_some_and(|its| its != reason);
@@ -67,11 +83,7 @@ impl Board {
         let witnesses = || self.keys.iter().filter(tells);
         let first = witnesses().next().map(|entry| entry.account);
         let several = witnesses().any(|entry| Some(entry.account) != first);
-        if several && witnesses().all(suffers) {
-            let keys = self.keys.iter_mut().map(|entry| &mut entry.breaker);
-            let accounts = self.accounts.iter_mut().map(|account| &mut account.breaker);
-            keys.chain(accounts).for_each(|breaker| breaker.relieve(&[reason]));
-        }
+        several && witnesses().all(suffers)
     }
 
     pub(super) fn breakers<'a>(&'a self, entry: &'a Entry) -> [&'a Breaker; 2] {
@@ -121,4 +133,9 @@ impl Board {
         };
         self.keys[key].slow = median(&self.keys[key]).and_then(slow).unwrap_or(false);
     }
+}
+
+/// Whether a refusal with this reason may well be a fault of the provider's own.
+fn is_vague(reason: Reason) -> bool {
+    matches!(reason, Reason::MembershipLapsed | Reason::Failing)
 }

@@ -5,7 +5,7 @@ use kmi_core::{state::Reason, trace::HealthChange};
 
 use super::{Board, account::Account};
 use crate::{
-    classify::{Block, Scope},
+    classify::{Block, QuotaWindow, Scope},
     quota::Quota,
 };
 
@@ -14,8 +14,9 @@ impl Board {
     ///
     /// A quota that looks spent blocks nothing, and one that looks fresh frees nothing: the
     /// endpoint is known to lie in both ways, and real refusals count (WIRE section 1.5). What it
-    /// gives is the reset that ends a block, the account's id and its concurrency. A balance is
-    /// believed: without one, inference is refused.
+    /// gives is the reset that ends a block, the account's id and its concurrency. Only with real
+    /// refusals together is a spent window believed (see `Account::really`). A balance is believed:
+    /// without one, inference is refused.
     pub fn set_quota(&mut self, key: usize, quota: Quota, now: Timestamp) -> Vec<HealthChange> {
         if key >= self.keys.len() {
             return Vec::new();
@@ -24,7 +25,7 @@ impl Board {
             self.join(key, id);
         }
         let account = &mut self.accounts[self.keys[key].account];
-        let reset = account.spent.and_then(|window| quota.reset(window));
+        let reset = quota.reset(account.spent.unwrap_or(QuotaWindow::Unnamed));
         if let (Some(reset), Some(Reason::QuotaExhausted)) = (reset, account.breaker.blocked_for())
             && reset > now
         {

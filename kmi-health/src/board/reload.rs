@@ -26,9 +26,7 @@ impl Board {
             account.usage.add_in_flight(before.usage.in_flight());
         }
         for key in 0..self.keys.len() {
-            if let Some(id) = self.keys[key].learnt.take() {
-                self.join(key, &id);
-            }
+            self.unite(key);
         }
         self.settle_all(now)
     }

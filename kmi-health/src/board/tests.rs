@@ -108,10 +108,14 @@ fn a_block_ends_in_a_probe_and_the_probe_in_health() {
     assert_eq!(usable(&board), [0, 1]);
     let probe = board.start(0, at(108));
     assert_eq!(usable(&board), [1], "one probe at a time");
+    let other = board.start(1, at(108));
+    assert_eq!((board.is_probe(0, probe), board.is_probe(1, other)), (true, false));
     let changes = board.answered(0, probe, at(109));
     assert_eq!((changes[0].from, changes[0].to), (KeyState::Warn, KeyState::Healthy));
     assert_eq!(usable(&board), [0, 1]);
+    assert!(!board.is_probe(0, probe));
     assert_eq!(board.finish(0, probe, &works(), &Finished::default(), at(110)), []);
+    board.finish(1, other, &works(), &Finished::default(), at(110));
     assert_eq!(board.next_change(), None);
 }
 

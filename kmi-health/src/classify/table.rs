@@ -47,12 +47,13 @@ pub enum Meaning {
 
 /// One row: of which family, statuses, types or codes, words in the message (in lower case), and
 /// what it means. An empty list fits everything; of a filled one, one entry has to fit.
+#[derive(Clone, Copy)]
 pub(super) struct Row(
-    &'static [UpstreamKind],
-    &'static [u16],
-    &'static [&'static str],
-    &'static [&'static str],
-    Meaning,
+    pub(super) &'static [UpstreamKind],
+    pub(super) &'static [u16],
+    pub(super) &'static [&'static str],
+    pub(super) &'static [&'static str],
+    pub(super) Meaning,
 );
 
 const ANY: &[UpstreamKind] = &[];
@@ -165,7 +166,7 @@ pub fn rows() -> impl ExactSizeIterator<Item = RowView> {
 /// What an error means; a status without a row is the request's own fault below 500 and the
 /// server's from there on.
 pub(super) fn meaning(kind: UpstreamKind, status: u16, error: &KimiError) -> Meaning {
-    match row(kind, status, error) {
+    match row(TABLE, kind, status, error) {
         Some(row) => TABLE[row].4,
         None if status < 500 => Meaning::Request,
         None => Meaning::Server,
@@ -173,9 +174,14 @@ pub(super) fn meaning(kind: UpstreamKind, status: u16, error: &KimiError) -> Mea
 }
 
 /// The first row that fits.
-pub(super) fn row(kind: UpstreamKind, status: u16, error: &KimiError) -> Option<usize> {
+pub(super) fn row(
+    table: &[Row],
+    kind: UpstreamKind,
+    status: u16,
+    error: &KimiError,
+) -> Option<usize> {
     let message = error.message.to_lowercase();
-    TABLE.iter().position(|Row(kinds, statuses, types, words, _)| {
+    table.iter().position(|Row(kinds, statuses, types, words, _)| {
         (kinds.is_empty() || kinds.contains(&kind))
             && statuses.contains(&status)
             && (types.is_empty() || types.iter().any(|word| error.is(word)))

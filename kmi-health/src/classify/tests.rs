@@ -1,4 +1,9 @@
-use super::{Meaning::*, QuotaWindow::*, table::TABLE, *};
+use super::{
+    Meaning::*,
+    QuotaWindow::*,
+    table::{Row, TABLE},
+    *,
+};
 use crate::UpstreamKind::{KimiCode, OpenAi, OpenPlatform};
 
 const NOW: &str = "2026-05-03T11:00:48Z";
@@ -21,9 +26,12 @@ fn anthropic(kind: &str, message: &str) -> String {
         .to_string()
 }
 
+/// Family, status, type, message, meaning.
+type Case = (UpstreamKind, u16, &'static str, &'static str, Meaning);
+
 /// Real bodies, row by row in the order of WIRE section 3.
 #[rustfmt::skip]
-const CASES: &[(UpstreamKind, u16, &str, &str, Meaning)] = &[
+const CASES: &[Case] = &[
     // 3.1 Kimi Code
     (KimiCode, 401, "invalid_authentication_error", "The API Key appears to be invalid or may have expired. Please verify your credentials and try again.", UnknownKey),
     (KimiCode, 401, "invalid_authentication_error", "Invalid Authentication", UnknownKey),
@@ -88,7 +96,31 @@ const CASES: &[(UpstreamKind, u16, &str, &str, Meaning)] = &[
     (KimiCode, 429, "overloaded_error", "Overloaded", Engine),
     (KimiCode, 429, "rate_limit_error", "You've reached your weekly usage limit", Spent(Week)),
     (KimiCode, 429, "rate_limit_error", "You've reached your usage limit.", Spent(Unnamed)),
+    (KimiCode, 401, "", "The API Key appears to be invalid or may have expired.", UnknownKey),
+    (KimiCode, 401, "", "Invalid Authentication", UnknownKey),
+    (KimiCode, 401, "", "invalid x-api-key", UnknownKey),
+    (KimiCode, 401, "authentication_error", "Nope", UnknownKey),
+    (OpenPlatform, 401, "incorrect_api_key_error", "Nope", UnknownKey),
+    (KimiCode, 402, "", "Insufficient credit", NoMoney),
+    (KimiCode, 402, "", "Your account is in arrears", NoMoney),
+    (KimiCode, 403, "permission_error", "You've reached your weekly usage limit.", Spent(Week)),
+    (KimiCode, 403, "permission_error", "You've reached your 7-day usage limit.", Spent(Week)),
+    (KimiCode, 403, "permission_error", "Access terminated", AccountClosed),
+    (KimiCode, 403, "permission_error", "the requested URL poses a security risk", Request),
+    (OpenPlatform, 403, "permission_denied_error", "Your account org-0123456789 is not active", NoMoney),
+    (OpenPlatform, 403, "", "insufficient balance", NoMoney),
+    (KimiCode, 429, "", "engine_overloaded_error: The engine is currently overloaded", Engine),
+    (KimiCode, 429, "engine_overloaded_error", "Busy", Engine),
+    (KimiCode, 429, "rate_limit_error", "You've reached your weekly (7-day) usage limit", Spent(Week)),
+    (KimiCode, 429, "rate_limit_error", "You've reached your concurrent request limit", TooManyAtOnce),
+    (OpenPlatform, 429, "rate_limit_reached_error", "Your account is in arrears", NoMoney),
+    (OpenPlatform, 429, "exceeded_current_quota_error", "request reached organization max RPM: 3", TooFast),
     // Generic OpenAI
+    (OpenAi, 401, "", "Invalid API key", UnknownKey),
+    (OpenAi, 401, "invalid_api_key", "Nope", UnknownKey),
+    (OpenAi, 403, "insufficient_quota", "You exceeded your current quota", NoMoney),
+    (OpenAi, 429, "insufficient_quota", "Nope", NoMoney),
+    (OpenAi, 429, "requests", "Rate limit reached on tokens per day (TPD): Limit 200000, Used 200000", Spent(Day)),
     (OpenAi, 401, "invalid_request_error", "Incorrect API key provided: sk-abcde***wxyz.", UnknownKey),
     (OpenAi, 401, "account_deactivated", "The OpenAI account associated with this API key has been deactivated.", AccountClosed),
     (OpenAi, 402, "", "Payment Required", NoMoney),
@@ -103,6 +135,8 @@ const CASES: &[(UpstreamKind, u16, &str, &str, Meaning)] = &[
     (KimiCode, 401, "", "what is this", UnclearRefusal),
     (KimiCode, 402, "", "", Membership),
     (KimiCode, 403, "access_terminated_error", "a new sentence", OddRefusal),
+    (KimiCode, 403, "permission_error", "a new sentence", OddRefusal),
+    (OpenPlatform, 403, "permission_denied_error", "a new sentence", OddRefusal),
     (KimiCode, 403, "", "a new sentence", Request),
     (KimiCode, 403, "", "Access terminated", OddRefusal),
     (KimiCode, 404, "", "", Request),
@@ -132,18 +166,108 @@ fn each_row_means_what_wire_says() {
     }
 }
 
-/// A row that no case reaches is either dead or untested.
+/// The second half of the table spelled out once more, so that no slip in it goes unnoticed.
 #[test]
-fn each_row_of_the_table_is_reached() {
-    let fits = |case: &(UpstreamKind, u16, &str, &str, Meaning)| {
-        let error = KimiError { kind: case.2.into(), code: String::new(), message: case.3.into() };
-        table::row(case.0, case.1, &error)
+fn what_each_meaning_does() {
+    let meanings = [
+        UnknownKey,
+        UnclearRefusal,
+        OddRefusal,
+        NotFromHere,
+        AccountClosed,
+        AccountPaused,
+        Membership,
+        Spent(FiveHours),
+        Spent(Week),
+        NoMoney,
+        TooManyAtOnce,
+        TooFast,
+        TokensPerMinute,
+        NoSuchModel,
+        Engine,
+        Unavailable,
+        Server,
+        Request,
+        ClientLeft,
+    ];
+    let told = meanings.map(|meaning| {
+        let Verdict { outcome, effect, action, .. } = meaning.verdict(None, now());
+        let effect = match effect {
+            Effect::Block(Block { reason, scope, wait, window }) => {
+                let wait = wait.map(|wait| format!(" for {wait:?}")).unwrap_or_default();
+                let window = window.map(|it| format!(" until {it:?} resets")).unwrap_or_default();
+                format!("{scope:?} rests{wait}{window} ({})", reason.as_str())
+            }
+            other => format!("{other:?}"),
+        };
+        format!("{meaning:?}: {}, {effect}, {action:?}", outcome.as_str())
+    });
+    insta::assert_snapshot!(told.join("\n"), @r"
+    UnknownKey: auth, Key rests (auth_failed), NextKey
+    UnclearRefusal: auth, Key rests (failing), NextKey
+    OddRefusal: auth, Suspect, NextKey
+    NotFromHere: auth, Account rests (failing), NextKey
+    AccountClosed: auth, Account rests (account_terminated), NextKey
+    AccountPaused: auth, Account rests (membership_lapsed), NextKey
+    Membership: auth, Account rests (membership_lapsed), NextKey
+    Spent(FiveHours): quota, Account rests until FiveHours resets (quota_exhausted), NextKey
+    Spent(Week): quota, Account rests until Week resets (quota_exhausted), NextKey
+    NoMoney: quota, Account rests (balance_exhausted), NextKey
+    TooManyAtOnce: rate_limited, Account rests (concurrency_limited), NextKey
+    TooFast: rate_limited, Account rests (rate_limited), NextKey
+    TokensPerMinute: rate_limited, Account rests for 12s (rate_limited), NextKey
+    NoSuchModel: client_error, LacksModel, NextKey
+    Engine: upstream_error, Upstream(Engine), RetryOnce
+    Unavailable: upstream_error, Upstream(Server), RetryOnce
+    Server: upstream_error, Upstream(Server), PassThrough
+    Request: client_error, None, PassThrough
+    ClientLeft: client_gone, None, PassThrough
+    ");
+}
+
+fn error_of(case: &Case) -> KimiError {
+    KimiError { kind: case.2.into(), code: String::new(), message: case.3.into() }
+}
+
+/// What no case reaches, be it a row, one of its words or one of its types, is dead or untested.
+#[test]
+fn each_word_of_the_table_is_reached() {
+    let reached = |number| {
+        CASES.iter().filter(move |it| table::row(TABLE, it.0, it.1, &error_of(it)) == Some(number))
     };
-    let mut reached: Vec<_> = CASES.iter().filter_map(fits).collect();
-    reached.sort_unstable();
-    reached.dedup();
-    let missing: Vec<_> = (0..TABLE.len()).filter(|row| !reached.contains(row)).collect();
-    assert_eq!(missing, Vec::<usize>::new(), "rows without a case");
+    let mut missing = Vec::new();
+    for (number, Row(_, _, types, words, meaning)) in TABLE.iter().enumerate() {
+        let by_type = |word: &&&str| reached(number).all(|it| !error_of(it).is(word));
+        let by_word =
+            |word: &&&str| reached(number).all(|it| !it.3.to_lowercase().contains(**word));
+        missing.extend(types.iter().filter(by_type).chain(words.iter().filter(by_word)).copied());
+        if reached(number).next().is_none() {
+            missing.push("any");
+            println!("no case of row {number}, {meaning:?}");
+        }
+    }
+    assert_eq!(missing, Vec::<&str>::new(), "types and words without a case");
+}
+
+/// Without any one row some case would mean something else, unless the row only spells out what
+/// an unknown text means anyway.
+#[test]
+fn each_row_of_the_table_is_needed() {
+    let by_status = |status| if status < 500 { Request } else { Server };
+    let mut idle = Vec::new();
+    for (gone, Row(_, statuses, _, _, meaning)) in TABLE.iter().enumerate() {
+        let rest: Vec<Row> =
+            TABLE.iter().enumerate().filter(|it| it.0 != gone).map(|it| *it.1).collect();
+        let changes = |case: &Case| {
+            let row = table::row(&rest, case.0, case.1, &error_of(case));
+            row.map_or(by_status(case.1), |row| rest[row].4) != case.4
+        };
+        let plain = statuses.iter().all(|status| by_status(*status) == *meaning);
+        if !plain && !CASES.iter().any(changes) {
+            idle.push((gone, *meaning));
+        }
+    }
+    assert_eq!(idle, [], "rows that no case needs");
 }
 
 #[test]

@@ -80,6 +80,16 @@ fn a_refusal_names_its_window_or_means_the_spent_one() {
 }
 
 #[test]
+fn the_smaller_of_two_concurrencies_is_kept() {
+    let concurrency = |text: &str| usages(&BOTH.replace(r#"{"limit":"20"}"#, text)).concurrency;
+    assert_eq!(concurrency(r#"{"limit":"20|30"}"#), Some(20));
+    assert_eq!(concurrency(r#"{"limit":30}"#), Some(30));
+    for odd in [r#"{"limit":"many"}"#, r#"{"limit":"0"}"#, r#"{"limit":"NaN|3"}"#, "{}", "7"] {
+        assert_eq!(concurrency(odd), None, "{odd}");
+    }
+}
+
+#[test]
 fn windows_are_named_by_their_length() {
     let name = |duration: &str, unit: &str| {
         window_name(&serde_json::json!({ "duration": duration, "timeUnit": unit }))

@@ -54,6 +54,7 @@ impl Rotor {
             problems: self.told_problems(),
             trace_failure: self.proxy().sink.failure(),
             siblings: self.siblings(),
+            outages: self.outages(),
             since: self.opened_at(),
         }
     }

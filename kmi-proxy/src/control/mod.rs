@@ -12,7 +12,7 @@ mod stream;
 pub(crate) use self::server::{Control, Handler};
 pub use self::{
     client::{CallError, call},
-    protocol::{Failure, KeyName, Problem, Reloaded, Reply, Request, Status, Tested},
+    protocol::{Failure, KeyName, Outage, Problem, Reloaded, Reply, Request, Status, Tested},
     stream::{Feed, FeedItem, Follow, feed, follow},
 };
 pub use crate::feed::Overview;

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use jiff::Timestamp;
 use kmi_core::{
     snapshot::{QuotaRow, Snapshot},
     state::Mode,
@@ -150,8 +151,20 @@ pub struct Status {
     pub trace_failure: Option<String>,
     /// Keys that turned out to be of one account, by label: rotation among them gains nothing.
     pub siblings: Vec<Vec<String>>,
+    /// Upstreams that fail over and over.
+    #[serde(default)]
+    pub outages: Vec<Outage>,
     /// When the home was opened: tells a program from the one that took its place.
-    pub since: jiff::Timestamp,
+    pub since: Timestamp,
+}
+
+/// An upstream that fails over and over; no key is to blame, so none is blocked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outage {
+    /// Its name.
+    pub upstream: String,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// What is wrong with a key file.

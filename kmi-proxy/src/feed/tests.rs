@@ -40,6 +40,7 @@ impl Home {
             problems: Vec::new(),
             trace_failure: None,
             siblings: Vec::new(),
+            outages: Vec::new(),
             since: at(0),
         });
         let home = Self { dir, ledger, shown };

@@ -113,20 +113,22 @@ impl Attempt {
         self.seen.first_byte.get_or_insert_with(|| chosen.elapsed());
     }
 
-    /// The attempt has ended: health hears of it, then the trace.
-    pub(crate) fn end(mut self, verdict: &Verdict) {
-        self.report(verdict);
+    /// The attempt has ended: health hears of it, then the trace. Whether it was refused as every
+    /// key is refused now.
+    pub(crate) fn end(mut self, verdict: &Verdict) -> bool {
+        self.report(verdict)
     }
 
-    fn report(&mut self, verdict: &Verdict) {
+    fn report(&mut self, verdict: &Verdict) -> bool {
         self.reported = true;
         let (now, latency) = (Timestamp::now(), self.chosen.elapsed());
         let usage = self.seen.usage.unwrap_or_default();
         let tokens = usage.prompt.unwrap_or(0).saturating_add(usage.completion.unwrap_or(0));
         let (model, account) = (self.facts.model.as_deref(), self.seen.account.as_ref());
         let seen = Seen { verdict, model, latency, tokens, account };
-        self.pool.observe(&self.picked, &seen, now);
+        let everybodys = self.pool.observe(&self.picked, &seen, now);
         self.sink.push(Record::Attempt(self.line(verdict, latency, now)));
+        everybodys
     }
 
     fn line(&self, verdict: &Verdict, latency: Duration, ts: Timestamp) -> trace::Attempt {

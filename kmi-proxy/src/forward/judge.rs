@@ -14,7 +14,7 @@ use kmi_core::{
 use kmi_health::{
     UpstreamKind,
     account::AccountId,
-    classify::{Answer, Verdict, classify},
+    classify::{Action, Answer, Effect, Trouble, Verdict, classify},
     kimi_error::MAX_BODY,
     retry_after::RetryHeaders,
 };
@@ -47,6 +47,13 @@ pub(crate) fn is_about_the_key(verdict: &Verdict) -> bool {
     verdict.outcome.fault() == Some(Fault::Key)
 }
 
+/// A refusal that every key gets alike is the upstream's failure: no key does better, so the
+/// request is tried again as after one, and no more than once.
+pub(crate) fn as_everybodys(verdict: Verdict) -> Verdict {
+    let effect = Effect::Upstream(Trouble::Server);
+    Verdict { effect, action: Action::RetryOnce, ..verdict }
+}
+
 /// Whether the request was sent and its fate is unknown, or the server failed over it.
 pub(crate) fn may_have_been_carried_out(verdict: &Verdict) -> bool {
     matches!(
@@ -75,24 +82,20 @@ pub(crate) async fn read(
     }
 }
 
-/// Judges an error answer by its status, its headers and the beginning of its body.
-pub(crate) fn answer<B>(
-    response: &Response<B>,
+/// Judges an error answer by its status, its headers and the plain text of its body.
+pub(crate) fn answer(
+    status: StatusCode,
+    headers: &HeaderMap,
+    text: &[u8],
     kind: UpstreamKind,
-    head: &[u8],
     now: Timestamp,
 ) -> Verdict {
-    let headers = response.headers();
-    let plain = headers
-        .get(header::CONTENT_ENCODING)
-        .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
     let value = |name| headers.get(name).map(http::HeaderValue::as_bytes);
     let retry = RetryHeaders {
         retry_after: value(header::RETRY_AFTER.as_str()),
         retry_after_ms: value("retry-after-ms"),
     };
-    let body = if plain { &head[..head.len().min(MAX_BODY)] } else { &[] };
-    classify(&Answer { kind, status: response.status().as_u16(), retry, body }, now)
+    classify(&Answer { kind, status: status.as_u16(), retry, body: text }, now)
 }
 
 async fn beginning(body: &mut upstream::Answer) -> Result<(Bytes, bool), h1::Error> {

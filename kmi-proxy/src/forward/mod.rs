@@ -4,16 +4,16 @@
 //! more with the tried keys left out. Only the attempt's guard reports back.
 
 mod attempt;
+mod exhausted;
 mod facts;
 mod files;
 mod intake;
-mod judge;
+pub(crate) mod judge;
 pub(crate) mod redact;
 mod relay;
 pub(crate) mod rewrite;
 #[cfg(test)]
 mod tests;
-mod wait;
 
 use std::{sync::Arc, time::Instant};
 
@@ -35,14 +35,15 @@ use self::{
     intake::Intake,
     rewrite::Template,
 };
-pub(crate) use self::{intake::ReplayBudget, relay::Observer, wait::WaitingRoom};
+pub(crate) use self::{intake::ReplayBudget, relay::Observer};
 use crate::{
     body::{Idle, Relay},
     h1::Incoming,
     peek::{Peek, peek},
-    pool::{Affinity, NoKey, Pool, Retry, Tried},
+    pool::{Affinity, NoKey, Pool, Retry, Tried, Wait},
     proxy::{Live, Proxy},
     reply::{self, Refusal},
+    settings::OnExhausted,
     upstream::{Sent, Surface, Upstream},
 };
 
@@ -84,15 +85,13 @@ struct Journey<'a> {
     template: Template,
     affinity: Affinity,
     tried: Tried,
-    /// The one more try that an overloaded engine, a 503 or a failed connection gets.
-    once_more: OnceMore,
-}
-
-/// How far the one more try has come.
-enum OnceMore {
-    Unused,
-    /// Allowed; the leave is given back when the request ends.
-    Allowed(Retry),
+    /// Whether it had the one more try that an overloaded engine, a 503 or a failed connection gets.
+    had_once_more: bool,
+    /// The leave to try again after a failure of the upstream; given back when the request ends.
+    leave: Option<Retry>,
+    /// What the client is told should no key be left, where the last attempt was refused for no
+    /// clear reason.
+    unclear: Option<Refusal>,
 }
 
 /// What follows from an attempt.
@@ -147,7 +146,9 @@ impl<'a> Journey<'a> {
             template,
             affinity,
             tried: Tried::default(),
-            once_more: OnceMore::Unused,
+            had_once_more: false,
+            leave: None,
+            unclear: None,
         })
     }
 
@@ -169,32 +170,35 @@ impl<'a> Journey<'a> {
     /// No further attempt can be made. A key that lacks the model has not the last word while
     /// another one, which may have it, only rests.
     fn give_up(&self, none: NoKey, fallback: Option<Fallback>) -> Response<ReplyBody> {
-        match fallback {
-            Some(it) if !(it.lacks_model && none.model_rests) => it.answer,
+        let all_were_tried =
+            matches!(none.why, Exhausted::ShortWait { at } if at <= Timestamp::now());
+        match (fallback, &self.unclear) {
+            (Some(it), _) if !(it.lacks_model && none.model_rests) => it.answer,
+            (_, Some(refusal)) if all_were_tried => self.own(refusal),
             _ => self.answer_exhausted(none.why),
         }
     }
 
-    /// Before the one more try, and only then: it would meet the same trouble.
+    /// Before another try that would meet the same trouble at once, and only then.
     async fn pause(&mut self) {
-        if let OnceMore::Allowed(retry) = &mut self.once_more {
+        if let Some(retry) = &mut self.leave {
             tokio::time::sleep(std::mem::take(&mut retry.pause)).await;
         }
     }
 
     /// The next attempt's key: at once, or after a wait where the settings allow one.
     async fn pick(&self) -> Result<Attempt, NoKey> {
+        let rotation = &self.live.settings.rotation;
+        let waits = rotation.on_exhausted == OnExhausted::Wait;
+        let deadline = waits.then(|| (self.facts.arrived + rotation.max_wait).into());
+        let any_key = self.tried.is_empty() && !matches!(self.affinity, Affinity::File(_));
+        let place = if any_key { Wait::InLine } else { Wait::Beside };
         let model = self.facts.model.as_deref();
         let pick = |now| self.pool.pick(&self.tried, model, &self.affinity, now);
-        let picked = match pick(Timestamp::now()) {
-            Ok(picked) => picked,
-            Err(none) => {
-                let rotation = &self.live.settings.rotation;
-                let again = !self.tried.is_empty();
-                let waiting = &self.proxy.waiting;
-                let wait = waiting.wait(none, again, rotation, self.facts.arrived, pick);
-                Box::pin(wait).await?
-            }
+        let picked = match deadline {
+            None => pick(Timestamp::now())?,
+            // Boxed: hardly any request ever waits, and each has room for it otherwise.
+            Some(_) => Box::pin(self.pool.waiting().pick(place, deadline, pick)).await?,
         };
         let begin = Begin {
             pool: Arc::clone(self.pool),
@@ -232,6 +236,7 @@ impl<'a> Journey<'a> {
                 attempt.seen.status = Some(sent.response.status().as_u16());
                 attempt.seen.account = judge::account(sent.response.headers());
                 if judge::is_good(sent.response.status()) {
+                    self.pool.answered(attempt.picked());
                     return Next::Answer(self.relay(
                         attempt,
                         sent,
@@ -259,9 +264,11 @@ impl<'a> Journey<'a> {
         // Before anything else looks at it: its message goes into the trace.
         let key = &attempt.picked().key;
         let pools = self.live.pools.iter().map(|pool| &**pool);
-        let head = redact::redact(sent.response.headers_mut(), head, key, pools);
-        attempt.seen.account = judge::account(sent.response.headers());
-        let verdict = judge::answer(&sent.response, kind, &head, Timestamp::now());
+        let clean = redact::redact(sent.response.headers_mut(), head, complete, key, pools);
+        let (head, headers) = (clean.body, sent.response.headers());
+        attempt.seen.account = judge::account(headers);
+        let (status, now) = (sent.response.status(), Timestamp::now());
+        let verdict = judge::answer(status, headers, &clean.text, kind, now);
         let again = self.may_go_on(&verdict);
         let answers_here = complete || judge::is_about_the_key(&verdict);
         if !answers_here && !again {
@@ -272,7 +279,8 @@ impl<'a> Journey<'a> {
         attempt.seen.bytes = bytes;
         let (mut parts, rest) = sent.response.into_parts();
         relay::rebuild(&mut parts, &attempt);
-        attempt.end(&verdict);
+        let everybodys = attempt.end(&verdict);
+        let verdict = if everybodys { judge::as_everybodys(verdict) } else { verdict };
         let body = if answers_here {
             Either::Left(Full::new(head))
         } else {
@@ -287,8 +295,14 @@ impl<'a> Journey<'a> {
     fn after(&mut self, verdict: &Verdict, answer: Response<ReplyBody>) -> Next {
         let about_the_key = judge::is_about_the_key(verdict);
         let lacks_model = verdict.effect == Effect::LacksModel;
+        let everybodys = about_the_key && is_the_upstreams(verdict);
+        self.unclear = (everybodys || verdict.effect == Effect::Suspect)
+            .then(|| Refusal::refused_everywhere(verdict.message.as_deref()));
         if self.may_go_on(verdict) && self.has_leave(verdict) {
             return Next::Again((!about_the_key).then_some(Fallback { answer, lacks_model }));
+        }
+        if let Some(refusal) = self.unclear.as_ref().filter(|_| everybodys) {
+            return Next::Answer(self.own(refusal));
         }
         if about_the_key {
             // A refusal of the pool's key is not the client's business (CONTRACT section 4).
@@ -305,15 +319,20 @@ impl<'a> Journey<'a> {
         Next::Answer(answer)
     }
 
-    /// A failure of the upstream is tried again only within the retry budget.
+    /// A failure of the upstream is tried again only within the retry budget, and nobody pauses for
+    /// a key that there is not.
     fn has_leave(&mut self, verdict: &Verdict) -> bool {
-        if verdict.action != Action::RetryOnce {
+        if !is_the_upstreams(verdict) {
             return true;
         }
+        if !self.pool.has_another(&self.tried, Timestamp::now()) {
+            return false;
+        }
         let random = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-        let Some(retry) = self.pool.retry(random) else { return false };
-        self.once_more = OnceMore::Allowed(retry);
-        true
+        self.leave = None;
+        self.leave = self.pool.retry(random);
+        self.had_once_more |= verdict.action == Action::RetryOnce;
+        self.leave.is_some()
     }
 
     /// Whether another attempt is allowed, as far as can be said before a key is chosen.
@@ -321,7 +340,7 @@ impl<'a> Journey<'a> {
         let rotation = &self.live.settings.rotation;
         let wanted = match verdict.action {
             Action::NextKey => true,
-            Action::RetryOnce => matches!(self.once_more, OnceMore::Unused),
+            Action::RetryOnce => !self.had_once_more,
             Action::PassThrough => {
                 rotation.retry_unsafe && judge::may_have_been_carried_out(verdict)
             }
@@ -350,7 +369,7 @@ impl<'a> Journey<'a> {
         let now = Timestamp::now();
         self.own(&match &self.affinity {
             Affinity::File(owner) => files::refusal(self.pool, owner, exhausted, now),
-            Affinity::None | Affinity::Session(_) => wait::refusal(exhausted, now),
+            Affinity::None | Affinity::Session(_) => exhausted::refusal(exhausted, now),
         })
     }
 
@@ -364,6 +383,11 @@ impl<'a> Journey<'a> {
         headers.insert(reply::X_KMI_ATTEMPTS, self.tried.len().into());
         response.map(Either::Left)
     }
+}
+
+/// Whether the upstream failed, and not the key.
+fn is_the_upstreams(verdict: &Verdict) -> bool {
+    matches!(verdict.effect, Effect::Upstream(_))
 }
 
 fn is_json(parts: &Parts) -> bool {

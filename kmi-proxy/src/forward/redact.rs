@@ -3,24 +3,40 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use kmi_core::inventory::Key;
+use kmi_health::kimi_error::MAX_BODY;
 use memchr::memmem;
 
-use crate::pool::Pool;
+use crate::{body::Coding, pool::Pool};
+
+/// An error's body after all keys in it have been replaced.
+#[derive(Debug)]
+pub(crate) struct Clean {
+    /// What the client gets.
+    pub(crate) body: Bytes,
+    /// What it says in plain text, as far as that is known: at most [`MAX_BODY`] bytes.
+    pub(crate) text: Bytes,
+}
 
 /// Replaces every loaded key, and the attempt's own (which may have been taken away meanwhile), in
-/// an error's headers and (where it is not compressed) its body by its mask. The usual answer has
-/// none, and is passed as it is.
+/// an error's headers and body by its mask. The usual answer has none, and is passed as it is; a
+/// compressed one that has is passed in plain text. `complete` says whether `body` is all of it.
 pub(crate) fn redact<'a>(
     headers: &mut HeaderMap,
     body: Bytes,
+    complete: bool,
     own: &Key,
     pools: impl IntoIterator<Item = &'a Pool>,
-) -> Bytes {
-    let coded = headers.contains_key(header::CONTENT_ENCODING);
-    let mut body = body;
+) -> Clean {
+    let coding = Coding::of(headers);
+    let mut text = match coding {
+        Some(Coding::Identity) => body.clone(),
+        Some(coding) => coding.decoded(&body, MAX_BODY).into(),
+        None => Bytes::new(),
+    };
+    let mut found = false;
     let mut without = |key: &Key| {
-        if !coded && let Some(clean) = masked(&body, key) {
-            body = clean.into();
+        if let Some(clean) = masked(&text, key) {
+            (text, found) = (clean.into(), true);
         }
         redact_headers(headers, key);
     };
@@ -28,7 +44,17 @@ pub(crate) fn redact<'a>(
     for pool in pools {
         pool.inventory().keys().iter().for_each(|key| without(key));
     }
-    body
+    // The rest of a long compressed body can only go on as it began.
+    let body = match coding {
+        Some(Coding::Identity) => text.clone(),
+        _ if found && complete => {
+            headers.remove(header::CONTENT_ENCODING);
+            text.clone()
+        }
+        _ => body,
+    };
+    text.truncate(MAX_BODY);
+    Clean { body, text }
 }
 
 /// Replaces one key in headers by its mask. Costs nothing where no value is as long as a key.

@@ -9,7 +9,7 @@ use kmi_health::classify::Verdict;
 
 use super::{ReplyBody, attempt::Attempt, files::UploadScan, rewrite::strip_hop_by_hop};
 use crate::{
-    body::{Idle, IdleError, Relay, RelayEnd},
+    body::{Coding, Idle, IdleError, Relay, RelayEnd},
     reply,
     upstream::Answer,
     usage_scan::UsageScan,
@@ -143,11 +143,7 @@ fn stamp(headers: &mut HeaderMap, attempt: &Attempt) {
     headers.remove(reply::X_KMI_ERROR);
 }
 
-/// Whether an answer's body can be read for token counts: plain JSON or an event stream.
+/// Reads an answer's body for token counts: JSON or an event stream, plain or compressed.
 pub(crate) fn scan_for(headers: &HeaderMap) -> Option<UsageScan> {
-    let plain = headers
-        .get(header::CONTENT_ENCODING)
-        .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
-    let kind = headers.get(header::CONTENT_TYPE).filter(|_| plain)?;
-    UsageScan::for_content_type(kind.as_bytes())
+    UsageScan::new(headers.get(header::CONTENT_TYPE)?.as_bytes(), Coding::of(headers)?)
 }

@@ -58,7 +58,7 @@ impl Journal {
         let read = |(setting, value): &(String, String)| {
             let key = KeyId::parse(setting.strip_prefix(BLOCK)?)?;
             let (reason, until) = read(value)?;
-            Some(SavedBlock { key, scope: Scope::Key, reason, until })
+            Some(SavedBlock { key, scope: Scope::of(reason), reason, until })
         };
         self.stored.with_prefix(BLOCK).iter().filter_map(read).collect()
     }

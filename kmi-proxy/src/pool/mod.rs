@@ -11,6 +11,7 @@ mod journal;
 mod quota;
 mod sessions;
 mod state;
+mod waiting;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -34,6 +35,7 @@ use kmi_health::{
 };
 use parking_lot::Mutex;
 
+pub(crate) use self::waiting::{Wait, WaitingRoom};
 pub use self::{
     affinity::Affinity,
     files::{Owner, SeveralAccounts, is_file_id},
@@ -52,6 +54,7 @@ pub struct Pool {
     upstream: ArcSwap<Upstream>,
     state: Mutex<State>,
     files: Files,
+    waiting: WaitingRoom,
 }
 
 /// What a pool starts from.
@@ -94,6 +97,8 @@ pub struct Picked {
     pub mode: Mode,
     /// The attempt's number on the health board.
     attempt: AttemptId,
+    /// Whether its key, or the account, is being probed by it.
+    is_probe: bool,
 }
 
 /// Why no key was chosen.
@@ -128,8 +133,8 @@ impl Pool {
     ) -> Result<Self, RingError> {
         let state = State::open(start, &journal, now)?;
         let files = Files::open(&journal);
-        let upstream = ArcSwap::from_pointee(upstream);
-        Ok(Self { journal, upstream, state: Mutex::new(state), files })
+        let (upstream, state) = (ArcSwap::from_pointee(upstream), Mutex::new(state));
+        Ok(Self { journal, upstream, state, files, waiting: WaitingRoom::default() })
     }
 
     /// The upstream's name.
@@ -161,11 +166,21 @@ impl Pool {
         state.pick(tried, model, affinity, now)
     }
 
+    /// Whether a key that a request has not tried serves now, or will by itself.
+    pub fn has_another(&self, tried: &Tried, now: Timestamp) -> bool {
+        self.state.lock().has_another(tried, now)
+    }
+
     /// Asks for a retry of an attempt that the upstream, not the key, has failed: the pause before
     /// it. `None` when there are too many already: an outage must not be multiplied.
     pub fn retry(self: &Arc<Self>, random: f64) -> Option<Retry> {
         let pause = self.state.lock().upstream.retry(random)?;
         Some(Retry { pool: Arc::clone(self), pause })
+    }
+
+    /// Since when the upstream fails over and over; `None`: it does not.
+    pub fn outage(&self) -> Option<Timestamp> {
+        self.state.lock().upstream.outage()
     }
 
     /// For how long the keys that may have a model rest, where all others are known to lack it;
@@ -174,10 +189,26 @@ impl Pool {
         self.state.lock().model_rests(model, now)
     }
 
-    /// Takes note of how an attempt ended.
-    pub fn observe(&self, picked: &Picked, seen: &Seen<'_>, now: Timestamp) {
-        let mut state = self.state.lock();
-        state.observe(picked, seen, now, &self.journal);
+    /// Takes note of how an attempt ended; whether it was refused as every key is refused now, so
+    /// that the trouble is the upstream's.
+    pub fn observe(&self, picked: &Picked, seen: &Seen<'_>, now: Timestamp) -> bool {
+        let everybodys = self.state.lock().observe(picked, seen, now, &self.journal);
+        self.waiting.changed();
+        everybodys
+    }
+
+    /// Takes note that the head of a good answer has come: the probe of a key need not wait for
+    /// the end of a long stream.
+    pub fn answered(&self, picked: &Picked) {
+        if picked.is_probe {
+            self.state.lock().answered(picked, Timestamp::now(), &self.journal);
+            self.waiting.changed();
+        }
+    }
+
+    /// Where requests wait for the next usable key.
+    pub(crate) fn waiting(&self) -> &WaitingRoom {
+        &self.waiting
     }
 
     /// Replaces the keys; running attempts end on the old ones.
@@ -187,7 +218,9 @@ impl Pool {
         policy: Policy,
         now: Timestamp,
     ) -> Result<(), RingError> {
-        self.state.lock().adopt(inventory, policy, now, &self.journal)
+        self.state.lock().adopt(inventory, policy, now, &self.journal)?;
+        self.waiting.changed();
+        Ok(())
     }
 
     /// Sets how keys are chosen.
@@ -205,12 +238,16 @@ impl Pool {
     /// Switches a key off or on again; `None` when no key has this label or id. Switching a key
     /// on also ends whatever blocked it.
     pub fn set_disabled(&self, name: &str, disabled: bool, now: Timestamp) -> Option<Arc<Key>> {
-        self.state.lock().set_disabled(name, disabled, now, &self.journal)
+        let key = self.state.lock().set_disabled(name, disabled, now, &self.journal);
+        self.waiting.changed();
+        key
     }
 
     /// Ends whatever blocks a key, and its account; `None` when no key has this label or id.
     pub fn reset(&self, name: &str, now: Timestamp) -> Option<Arc<Key>> {
-        self.state.lock().reset(name, now, &self.journal)
+        let key = self.state.lock().reset(name, now, &self.journal);
+        self.waiting.changed();
+        key
     }
 
     /// The active key, and the rows of all keys.
@@ -237,6 +274,8 @@ impl Pool {
             let changes = change(&mut state.board, key);
             state.settle(changes, &self.journal);
         }
+        drop(state);
+        self.waiting.changed();
     }
 
     /// How many turns are under way, and the newest one that was given out.

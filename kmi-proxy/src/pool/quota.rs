@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kmi_core::{inventory::Key, key::KeyId, snapshot::QuotaRow};
+use kmi_core::{
+    inventory::Key,
+    key::KeyId,
+    snapshot::QuotaRow,
+    state::{KeyState, Reason},
+};
 use kmi_health::{
     classify::Verdict,
     quota::{Quota, pool},
@@ -26,7 +31,7 @@ impl Pool {
     pub fn forgive(&self, key: KeyId, now: Timestamp) {
         self.on_board(key, |board, key| {
             let waits = board.row(key).and_then(|row| row.reason);
-            let waits = waits.is_some_and(kmi_core::state::Reason::needs_the_user);
+            let waits = waits.is_some_and(Reason::needs_the_user);
             if waits { board.clear(key, now) } else { Vec::new() }
         });
     }
@@ -36,15 +41,18 @@ impl Pool {
         self.on_board(key, |board, key| board.judge(key, verdict, None, now));
     }
 
-    /// The keys whose quota is worth asking: those that are not switched off.
+    /// The keys whose quota is worth asking: those that are neither switched off nor refused until
+    /// the user acts, which no quota ends.
     pub fn keys_to_ask(&self) -> Vec<Arc<Key>> {
         let state = self.state.lock();
         let keys = state.inventory.keys().iter().enumerate();
-        let on = keys.filter(|(number, _)| {
+        let asked = keys.filter(|(number, _)| {
             let row = state.board.row(*number);
-            row.is_some_and(|row| row.state != kmi_core::state::KeyState::Disabled)
+            row.is_some_and(|row| {
+                row.state != KeyState::Disabled && !row.reason.is_some_and(Reason::needs_the_user)
+            })
         });
-        on.map(|(_, key)| Arc::clone(key)).collect()
+        asked.map(|(_, key)| Arc::clone(key)).collect()
     }
 
     /// What is known of a key's quota.

@@ -7,6 +7,7 @@ use kmi_core::{
     eligible::{Eligible, KeySet},
     inventory::{Inventory, Key},
     key::KeyId,
+    outcome::Outcome,
     ring::RingError,
     rotation::{self, Rotation},
     snapshot::KeyRow,
@@ -16,6 +17,7 @@ use kmi_core::{
 use kmi_health::{
     Policy,
     board::{Board, Exhausted, Finished},
+    classify::Verdict,
     upstream::Upstream as UpstreamHealth,
 };
 
@@ -63,7 +65,7 @@ impl State {
     pub(super) fn open(start: Start, journal: &Journal, now: Timestamp) -> Result<Self, RingError> {
         let board = Board::new(&start.inventory, start.policy.clone());
         let mut state = Self {
-            upstream: UpstreamHealth::new(&start.policy),
+            upstream: UpstreamHealth::new(start.policy.clone()),
             inventory: Arc::default(),
             mode: start.mode,
             active: start.active,
@@ -96,6 +98,7 @@ impl State {
         } else {
             Some(epoch::begin(&inventory, before.as_ref(), journal, now)?)
         };
+        self.upstream.set_policy(policy.clone());
         let mut board = Board::new(&inventory, policy);
         let mut changes = board.adopt(&self.board, now);
         for id in &self.disabled {
@@ -224,6 +227,7 @@ impl State {
             tried,
             index: number,
             mode: self.mode,
+            is_probe: self.board.is_probe(number, attempt),
             attempt,
         })
     }
@@ -248,17 +252,29 @@ impl State {
         seen: &Seen<'_>,
         now: Timestamp,
         journal: &Journal,
-    ) {
+    ) -> bool {
         self.open_turns -= u64::from(picked.turn.is_some());
         // A reload may have given the key another number, or taken it away.
         let key = self.number_of(picked);
         let finished = Finished { model: seen.model, latency: seen.latency, tokens: seen.tokens };
-        self.upstream.end();
-        self.upstream.observe(&seen.verdict.effect, now);
         let mut changes = self.board.finish(key, picked.attempt, seen.verdict, &finished, now);
         if let Some(account) = seen.account {
             changes.extend(self.board.learn(key, account, now));
         }
+        let everybodys = self.board.is_everybodys(seen.verdict);
+        let shared = everybodys.then(|| Verdict::of(Outcome::UpstreamError));
+        self.upstream.end(shared.as_ref().unwrap_or(seen.verdict), now);
+        self.settle(changes, journal);
+        everybodys
+    }
+
+    pub(super) fn has_another(&self, tried: &Tried, now: Timestamp) -> bool {
+        let epoch = self.wheel.as_ref().map_or(0, |wheel| wheel.rotation.epoch());
+        self.board.next_usable(&tried.mask(epoch, &self.inventory), now).is_some()
+    }
+
+    pub(super) fn answered(&mut self, picked: &Picked, now: Timestamp, journal: &Journal) {
+        let changes = self.board.answered(self.number_of(picked), picked.attempt, now);
         self.settle(changes, journal);
     }
 

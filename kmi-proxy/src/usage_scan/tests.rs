@@ -8,7 +8,7 @@ fn usage(prompt: u64, completion: u64, cached: u64) -> Option<Usage> {
     Some(Usage { prompt: Some(prompt), completion: Some(completion), cached: Some(cached) })
 }
 
-fn in_pieces(mut scan: UsageScan, body: &[u8], size: usize) -> Option<Usage> {
+fn in_pieces(mut scan: Scan, body: &[u8], size: usize) -> Option<Usage> {
     for piece in body.chunks(size) {
         scan.feed(piece);
     }
@@ -17,20 +17,62 @@ fn in_pieces(mut scan: UsageScan, body: &[u8], size: usize) -> Option<Usage> {
 
 /// What a stream says, the same at several piece sizes.
 fn of_stream(body: &str) -> Option<Usage> {
-    let whole = in_pieces(UsageScan::sse(), body.as_bytes(), usize::MAX);
+    let whole = in_pieces(Scan::sse(), body.as_bytes(), usize::MAX);
     for size in [1, 2, 7, 64] {
-        assert_eq!(in_pieces(UsageScan::sse(), body.as_bytes(), size), whole, "pieces of {size}");
+        assert_eq!(in_pieces(Scan::sse(), body.as_bytes(), size), whole, "pieces of {size}");
     }
     whole
 }
 
 /// What a JSON answer says, the same at several piece sizes.
 fn of_json(body: &str) -> Option<Usage> {
-    let whole = in_pieces(UsageScan::json(), body.as_bytes(), usize::MAX);
+    let whole = in_pieces(Scan::json(), body.as_bytes(), usize::MAX);
     for size in [1, 2, 7, 64] {
-        assert_eq!(in_pieces(UsageScan::json(), body.as_bytes(), size), whole, "pieces of {size}");
+        assert_eq!(in_pieces(Scan::json(), body.as_bytes(), size), whole, "pieces of {size}");
     }
     whole
+}
+
+#[test]
+fn a_compressed_answer_is_read_beside_the_one_that_passes() {
+    use flate2::{Compression, write};
+    let answer = json!({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 3,
+        "cached_tokens": 4}});
+    let events = format!("data: {{\"choices\":[]}}\n\ndata: {answer}\n\ndata: [DONE]\n\n");
+    let json = (b"application/json".as_slice(), answer.to_string());
+    for (kind, body) in [json, (b"text/event-stream; charset=utf-8", events)] {
+        let mut gzip = write::GzEncoder::new(Vec::new(), Compression::fast());
+        let mut zlib = write::ZlibEncoder::new(Vec::new(), Compression::fast());
+        // As a server does for each event.
+        for piece in body.as_bytes().chunks(20) {
+            gzip.write_all(piece).and_then(|()| gzip.flush()).unwrap();
+            zlib.write_all(piece).and_then(|()| zlib.flush()).unwrap();
+        }
+        let coded = [(Coding::Gzip, gzip.finish()), (Coding::Zlib, zlib.finish())];
+        for (coding, body) in coded.map(|(coding, body)| (coding, body.unwrap())) {
+            for size in [1, 3, 50, usize::MAX] {
+                let mut scan = UsageScan::new(kind, coding).unwrap();
+                body.chunks(size).for_each(|piece| scan.feed(piece));
+                assert_eq!(scan.finish(), usage(10, 3, 4), "{coding:?} in pieces of {size}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_small_answer_cannot_make_much_work() {
+    use flate2::{Compression, write::GzEncoder};
+    let looked_at = |spaces: usize| {
+        let mut bomb = GzEncoder::new(Vec::new(), Compression::fast());
+        bomb.write_all(&vec![b' '; spaces]).unwrap();
+        bomb.write_all(br#"{"usage":{"prompt_tokens":1}}"#).unwrap();
+        let bounded = Bounded { scan: Scan::json(), left: 100_000 };
+        let mut scan = UsageScan::Coded(Decoder::new(Coding::Gzip, bounded).unwrap());
+        scan.feed(&bomb.finish().unwrap());
+        scan.finish().is_some()
+    };
+    assert!(looked_at(90_000));
+    assert!(!looked_at(1_000_000), "nobody looks so far");
 }
 
 #[test]
@@ -169,7 +211,7 @@ fn a_stream_without_its_last_newline_is_read() {
 
 #[test]
 fn the_content_type_says_how_to_read() {
-    let reads = |value: &str| UsageScan::for_content_type(value.as_bytes()).map(|scan| scan.form);
+    let reads = |value: &str| Scan::for_content_type(value.as_bytes()).map(|scan| scan.form);
     assert!(matches!(reads("text/event-stream; charset=utf-8"), Some(Form::Sse(_))));
     assert!(matches!(reads("Application/JSON"), Some(Form::Json(_))));
     assert!(reads("text/markdown").is_none());
@@ -207,7 +249,7 @@ fn bodies() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn pieces_change_nothing(body in bodies(), cuts in proptest::collection::vec(1_usize..30, 1..40)) {
-        for new in [UsageScan::json, UsageScan::sse] {
+        for new in [Scan::json, Scan::sse] {
             let whole = in_pieces(new(), body.as_bytes(), usize::MAX);
             let mut scan = new();
             let mut rest = body.as_bytes();
@@ -225,8 +267,8 @@ proptest! {
 
     #[test]
     fn any_bytes_are_survived(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-        in_pieces(UsageScan::json(), &body, 13);
-        in_pieces(UsageScan::sse(), &body, 13);
+        in_pieces(Scan::json(), &body, 13);
+        in_pieces(Scan::sse(), &body, 13);
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Keys {
         Ok(Self {
             eligible: Eligible::of(board.usable(), Arc::clone(&ring)),
             rotation: Rotation::new(ring),
-            upstream: Upstream::new(&policy),
+            upstream: Upstream::new(policy),
             board,
         })
     }
@@ -125,9 +125,10 @@ impl Keys {
             Ending::Bad(..) => 0,
         };
         let finished = Finished { model: None, latency: Duration::from_millis(took), tokens };
-        self.upstream.end();
-        self.upstream.observe(&verdict.effect, at(now));
         let changes = self.board.finish(it.key, it.id, verdict, &finished, at(now));
+        let everybodys = self.board.is_everybodys(verdict);
+        let shared = everybodys.then(|| Verdict::of(Outcome::UpstreamError));
+        self.upstream.end(shared.as_ref().unwrap_or(verdict), at(now));
         self.settle();
         changes
     }

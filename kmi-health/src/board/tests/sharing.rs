@@ -1,7 +1,7 @@
 //! Accounts, limits, quotas; and what only shows by comparison with other keys.
 
 use super::*;
-use crate::{account::AccountId, quota::Quota};
+use crate::{account::AccountId, classify::Scope, quota::Quota};
 
 fn id(name: &str) -> AccountId {
     AccountId::of_user(name.as_bytes()).unwrap()
@@ -101,18 +101,45 @@ fn keys_that_turn_out_to_be_one_account_share_from_then_on() {
 }
 
 #[test]
-fn declared_siblings_are_no_news_and_an_organization_outranks_a_user() {
-    let keys = vec![key("a", Some("x")), key("b", Some("x")), key("c", None)];
-    let mut board = Board::new(&inventory(keys), Policy::default());
+fn declared_siblings_are_no_news_and_an_organization_says_more_than_a_user() {
     let organization = AccountId::of_organization(b"org-0123456789").unwrap();
-    board.learn(0, &organization, at(0));
-    board.learn(1, &organization, at(0));
-    board.learn(2, &id("user-0123456789"), at(0));
+    let start = || {
+        let keys = vec![key("a", Some("x")), key("b", Some("x")), key("c", None)];
+        let mut board = Board::new(&inventory(keys), Policy::default());
+        board.learn(0, &organization, at(0));
+        board.learn(1, &organization, at(0));
+        board.learn(2, &id("user-0123456789"), at(0));
+        assert_eq!(board.undeclared_siblings(), Vec::<Vec<usize>>::new());
+        board
+    };
+    let mut board = start();
     board.learn(0, &id("user-0123456789"), at(0));
-    assert_eq!(board.undeclared_siblings(), Vec::<Vec<usize>>::new());
+    assert_eq!(board.undeclared_siblings(), [[0, 1, 2]], "c may be of that organization");
+    let mut board = start();
+    board.learn(2, &AccountId::of_organization(b"org-9876543210").unwrap(), at(0));
+    board.learn(0, &id("user-0123456789"), at(0));
+    assert_eq!(board.undeclared_siblings(), Vec::<Vec<usize>>::new(), "c is of another one");
     board.learn(2, &organization, at(0));
     assert_eq!(board.undeclared_siblings(), [[0, 1, 2]]);
     assert_eq!(board.row(2).unwrap().account.as_deref(), Some("x"));
+}
+
+#[test]
+fn an_id_may_bring_more_than_two_accounts_together() {
+    let mut board = board(4);
+    let organization = AccountId::of_organization(b"org-0123456789").unwrap();
+    board.learn(0, &id("user-0123456789"), at(0));
+    board.learn(1, &organization, at(0));
+    board.learn(3, &organization, at(0));
+    attempt(&mut board, 0, &too_fast(20), 0);
+    board.learn(2, &organization, at(0));
+    assert_eq!(board.undeclared_siblings(), [[1, 2, 3]]);
+    board.learn(2, &id("user-0123456789"), at(0));
+    assert_eq!(board.undeclared_siblings(), [[0, 1, 2, 3]]);
+    assert_eq!(usable(&board), Vec::<usize>::new(), "they rest together");
+    let mut new = super::board(4);
+    new.adopt(&board, at(1));
+    assert_eq!(new.undeclared_siblings(), [[0, 1, 2, 3]], "also after a reload");
 }
 
 #[test]
@@ -145,6 +172,51 @@ fn the_quota_names_the_reset_and_is_not_believed_otherwise() {
     assert_eq!(health(&board, 1), (KeyState::Warn, Some(Reason::QuotaLow), None));
     attempt(&mut board, 1, &spent, 4);
     assert_eq!(health(&board, 1).2, Some(300_000), "known beforehand");
+}
+
+#[test]
+fn a_burst_that_does_not_end_may_hide_a_spent_window() {
+    let refused = answer(429, "We're receiving too many requests at the moment");
+    let ends = |quota: Option<Quota>| {
+        let (mut board, mut second) = (board(2), 0);
+        let mut ends = Vec::new();
+        if let Some(quota) = quota {
+            board.set_quota(0, quota, at(0));
+        }
+        for _ in 0..4 {
+            attempt(&mut board, 0, &refused, second);
+            let (_, reason, until) = health(&board, 0);
+            ends.push((reason.unwrap(), until.unwrap()));
+            second = until.unwrap();
+            board.refresh(at(second));
+        }
+        ends
+    };
+    let (rate, quota) = (Reason::RateLimited, Reason::QuotaExhausted);
+    let burst = vec![(rate, 5), (rate, 15), (rate, 35), (rate, 75)];
+    assert_eq!(ends(None), burst);
+    assert_eq!(ends(Some(usages(80, 9000))), burst, "the quota is not spent");
+    let hidden = ends(Some(usages(100, 9000)));
+    assert_eq!(hidden, [(rate, 5), (rate, 15), (quota, 9000), (rate, 9040)]);
+    assert_eq!(ends(Some(usages(100, 3))), burst, "that window is over");
+}
+
+#[test]
+fn after_a_restart_a_poll_still_finds_what_a_block_waits_for() {
+    let saved = |board: &Board, reason| SavedBlock {
+        key: board.keys[0].key.id,
+        scope: Scope::of(reason),
+        reason,
+        until: Some(at(900)),
+    };
+    let mut money = board(1);
+    money.import(&[saved(&money, Reason::BalanceExhausted)], at(0));
+    money.set_quota(0, balance(5.0), at(60));
+    assert_eq!(health(&money, 0).0, KeyState::Warn, "there is money again");
+    let mut spent = board(1);
+    spent.import(&[saved(&spent, Reason::QuotaExhausted)], at(0));
+    spent.set_quota(0, usages(100, 200_000), at(60));
+    assert_eq!(health(&spent, 0).2, Some(200_000));
 }
 
 #[test]
@@ -220,9 +292,12 @@ fn a_vague_refusal_that_every_account_gets_blocks_none() {
     assert_eq!(usable(&board), [0, 1, 2], "the membership service is down");
     attempt(&mut board, 0, &lapsed, 3);
     assert_eq!(usable(&board), [0, 1, 2], "still");
+    assert!(board.is_everybodys(&lapsed));
+    assert!(!board.is_everybodys(&too_fast(5)) && !board.is_everybodys(&works()));
     attempt(&mut board, 1, &works(), 4);
     attempt(&mut board, 0, &lapsed, 5);
     assert_eq!(usable(&board), [1, 2], "it is a's own trouble after all");
+    assert!(!board.is_everybodys(&lapsed));
 
     let keys = vec![key("a", Some("x")), key("b", Some("x"))];
     let mut board = Board::new(&inventory(keys), Policy::default());
