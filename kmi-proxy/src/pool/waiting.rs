@@ -151,6 +151,7 @@ mod tests {
         none_before(Some(Timestamp::now() + SignedDuration::from_secs(seconds)))
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the deadline that `pick` takes is optional")]
     fn within(seconds: u64) -> Option<Instant> {
         Some(Instant::now() + Duration::from_secs(seconds))
     }
