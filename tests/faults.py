@@ -12,6 +12,7 @@ Needs Python >= 3.11, and Linux. What needs root (a small disk), strace or faket
 loudly without it, and fails instead with KMI_CHECKS=all. $KMI names the kmi binary.
 """
 
+import contextlib
 import http.client
 import json
 import os
@@ -256,14 +257,26 @@ def torn_log(scratch):
         place.mkdir()
         kmi = Kmi(place / "home", Upstream().url)
         assert kmi.start()
-        kmi.chat(300)
-        kmi.kill()
-        log = kmi.home / "state" / "ledger.db-wal"
-        log.write_bytes(tear(log.read_bytes()))
+        with held_back(kmi):
+            kmi.chat(300)
+            kmi.kill()
+            log = kmi.home / "state" / "ledger.db-wal"
+            data = log.read_bytes()
+        log.write_bytes(tear(data))
         assert kmi.start(), kmi.said()
         kmi.chat(30)
         kmi.stop()
         proven(kmi, 330, gaps=True)
+
+
+@contextlib.contextmanager
+def held_back(kmi):
+    """Keeps what is written in the log: a reader still looks at the database as it is now."""
+    path = kmi.home / "state" / "ledger.db"
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        yield
 
 
 def scribble(data):
