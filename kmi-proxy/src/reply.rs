@@ -100,11 +100,16 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "not_in_the_trace", message)
     }
 
-    /// Every usable key must wait, the soonest for `seconds`.
+    /// No key is left for this request; the soonest will be usable in `seconds`, 0 for one that was
+    /// not tried because enough others were.
     pub fn all_must_wait(seconds: u64) -> Self {
-        let message = format!(
-            "All Kimi keys are at their rate limit; the next one is free in {seconds} s. `kmi status` shows them."
-        );
+        let message = if seconds == 0 {
+            "The Kimi keys that were tried refuse this request; another one is usable, so send it again. `rotation.max_attempts` is how many are tried.".to_owned()
+        } else {
+            format!(
+                "All Kimi keys are at their rate limit; the next one is free in {seconds} s. `kmi status` shows them."
+            )
+        };
         let mut refusal =
             Self::new(StatusCode::TOO_MANY_REQUESTS, "all_keys_rate_limited", message);
         refusal.kind = "rate_limit_reached_error";

@@ -203,6 +203,7 @@ async fn max_attempts_counts_attempts() -> anyhow::Result<()> {
         let answer = proxy.client().await?.chat(false).await?;
         assert_eq!(answer.status, 429);
         assert_eq!(answer.header("x-kmi-error"), "all_keys_rate_limited", "kmi's own answer");
+        assert!(answer.text().contains("another one is usable"), "{}", answer.text());
         assert_eq!(answer.header("x-kmi-attempts"), made.to_string());
         assert_eq!(proxy.attempts()?.len(), made);
     }

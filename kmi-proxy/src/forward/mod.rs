@@ -189,16 +189,17 @@ impl<'a> Journey<'a> {
     /// The next attempt's key: at once, or after a wait where the settings allow one.
     async fn pick(&self) -> Result<Attempt, NoKey> {
         let rotation = &self.live.settings.rotation;
-        let waits = rotation.on_exhausted == OnExhausted::Wait;
-        let deadline = waits.then(|| (self.facts.arrived + rotation.max_wait).into());
-        let any_key = self.tried.is_empty() && !matches!(self.affinity, Affinity::File(_));
-        let place = if any_key { Wait::InLine } else { Wait::Beside };
         let model = self.facts.model.as_deref();
         let pick = |now| self.pool.pick(&self.tried, model, &self.affinity, now);
-        let picked = match deadline {
-            None => pick(Timestamp::now())?,
-            // Boxed: hardly any request ever waits, and each has room for it otherwise.
-            Some(_) => Box::pin(self.pool.waiting().pick(place, deadline, pick)).await?,
+        let picked = match rotation.on_exhausted {
+            OnExhausted::Fail => pick(Timestamp::now())?,
+            OnExhausted::Wait => {
+                let any_key = self.tried.is_empty() && !matches!(self.affinity, Affinity::File(_));
+                let place = if any_key { Wait::InLine } else { Wait::Beside };
+                let deadline = (self.facts.arrived + rotation.max_wait).into();
+                // Boxed: hardly any request ever waits, and each has room for it otherwise.
+                Box::pin(self.pool.waiting().pick(place, deadline, pick)).await?
+            }
         };
         let begin = Begin {
             pool: Arc::clone(self.pool),

@@ -48,11 +48,10 @@ impl WaitingRoom {
     pub(crate) async fn pick<T>(
         &self,
         place: Wait,
-        deadline: Option<Instant>,
+        deadline: Instant,
         mut pick: impl FnMut(Timestamp) -> Result<T, NoKey>,
     ) -> Result<T, NoKey> {
         let mut now = || pick(Timestamp::now());
-        let Some(deadline) = deadline else { return now() };
         let mut place = place;
         if place == Wait::Beside || self.line.load(Ordering::Relaxed) == 0 {
             match now() {
@@ -151,9 +150,8 @@ mod tests {
         none_before(Some(Timestamp::now() + SignedDuration::from_secs(seconds)))
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "the deadline that `pick` takes is optional")]
-    fn within(seconds: u64) -> Option<Instant> {
-        Some(Instant::now() + Duration::from_secs(seconds))
+    fn within(seconds: u64) -> Instant {
+        Instant::now() + Duration::from_secs(seconds)
     }
 
     #[tokio::test(start_paused = true)]
@@ -171,9 +169,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_waits_without_the_setting_or_without_a_key_to_wait_for() {
+    async fn nobody_waits_past_the_limit_or_without_a_key_to_wait_for() {
         let room = WaitingRoom::default();
-        for (deadline, none) in [(None, in_seconds(3)), (within(10), none_before(None))] {
+        for (deadline, none) in [(within(0), in_seconds(3)), (within(10), none_before(None))] {
             let end = room.pick(Wait::InLine, deadline, |_| Err::<(), _>(none)).await;
             assert_eq!(end.unwrap_err(), none);
         }
