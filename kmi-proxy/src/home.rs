@@ -165,6 +165,11 @@ impl Home {
         self.state.join("secret")
     }
 
+    /// The secret half of the key that signs checkpoints of the trace.
+    pub fn signer_file(&self) -> PathBuf {
+        self.state.join("checkpoint.key")
+    }
+
     /// Makes the directories that are missing, 0700 each; existing ones stay as they are.
     pub fn create(&self) -> Result<(), HomeError> {
         for dir in [self.root(), self.auths_dir(), self.state_dir(), &self.run_dir()] {
@@ -185,7 +190,7 @@ impl Home {
 
     /// The key that signs checkpoints of the trace; made as [`Home::token`] is.
     pub fn signer(&self) -> Result<Signer, HomeError> {
-        let path = self.state.join("checkpoint.key");
+        let path = self.signer_file();
         let seed = token::read_or_make(&path)?;
         Signer::new(&seed).map_err(|_| HomeError::Damaged { path, why: "it makes no key" })
     }

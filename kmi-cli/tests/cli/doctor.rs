@@ -343,3 +343,22 @@ fn a_bundle_that_would_hold_a_key_is_not_written() {
     ");
     assert!(!user.path("work/report.json").exists());
 }
+
+#[test]
+fn a_bundle_that_would_hold_a_secret_of_the_home_is_not_written() {
+    let named = [
+        ("token", "the token"),
+        ("secret", "the secret"),
+        ("checkpoint.key", "the key of checkpoints"),
+    ];
+    for (name, words) in named {
+        let (user, bits) = (user(), "5e".repeat(32));
+        user.file(&format!(".kmi/state/{name}"), &bits);
+        user.file(".kmi/kmi.config.toml", &format!("[client]\nmodel = \"{bits}\"\n"));
+        let run = user.run("-q doctor --bundle report.json");
+        assert_eq!(run.code, 1);
+        let error = format!("error: {words} would stand in the bundle; nothing was written\n");
+        assert!(run.err.starts_with(&error), "{}", run.err);
+        assert!(!user.path("work/report.json").exists());
+    }
+}

@@ -113,7 +113,11 @@ fn without_home(text: &str, home: &str) -> String {
 /// The last line of defence: nothing above puts a secret in, and this is where it is proved.
 fn refuse_secrets(text: &str, parts: &Parts<'_>) -> anyhow::Result<()> {
     let file = |path: PathBuf| fs::read_to_string(path).ok().map(Zeroizing::new);
-    let files = [("the token", parts.home.token_file()), ("the secret", parts.home.secret_file())];
+    let files = [
+        ("the token", parts.home.token_file()),
+        ("the secret", parts.home.secret_file()),
+        ("the key of checkpoints", parts.home.signer_file()),
+    ];
     let files = files.map(|(name, path)| (name.to_owned(), file(path)));
     let mut secrets: Vec<(String, Zeroizing<String>)> =
         files.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
