@@ -23,7 +23,7 @@ mod trouble;
 pub(crate) use self::{
     engine::{Engine, Simulated, SimulationError},
     recorder::{Change, Row},
-    scenario::{Fail, KeyGroup, Scenario},
+    scenario::{Fail, KeyGroup, MAX_KEYS, Scenario},
     span::{Rate, Span, Time},
     summary::Summary,
     trouble::Trouble,

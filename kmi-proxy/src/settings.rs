@@ -6,6 +6,7 @@
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use kmi_core::state::{Mode, Policy};
+use serde::Deserialize;
 
 /// Everything that a proxy needs to know, resolved and checked.
 #[derive(Debug, Clone)]
@@ -152,7 +153,8 @@ impl Default for RotationSettings {
 }
 
 /// What happens when no key is usable.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OnExhausted {
     /// The request is answered at once.
     #[default]

@@ -6,7 +6,7 @@ use clap::Args;
 use kmi_core::state::Policy;
 use serde::{Deserialize as _, de::IntoDeserializer as _};
 
-use crate::simulate::{Fail, Rate, Span, Time, Trouble};
+use crate::simulate::{Fail, MAX_KEYS, Rate, Span, Time, Trouble};
 
 pub(super) const HELP: &str = "\
 The rotation, the health of keys and the proof are kmi's own; clients, provider
@@ -79,8 +79,8 @@ pub(crate) struct SimulateArgs {
 fn keys(text: &str) -> Result<RangeInclusive<u32>, String> {
     let (from, to) = text.split_once("..").unwrap_or((text, text));
     match (from.parse(), to.parse()) {
-        (Ok(from), Ok(to)) if 1 <= from && from <= to => Ok(from..=to),
-        _ => Err("expected a number such as 5, or a range such as 1..8".to_owned()),
+        (Ok(from), Ok(to)) if 1 <= from && from <= to && to <= MAX_KEYS => Ok(from..=to),
+        _ => Err(format!("expected a number such as 5 or a range such as 1..8, up to {MAX_KEYS}")),
     }
 }
 
@@ -120,5 +120,6 @@ mod tests {
         }
         assert_eq!((keys("3"), keys("1..8")), (Ok(3..=3), Ok(1..=8)));
         assert!(keys("0").is_err() && keys("8..1").is_err() && keys("").is_err());
+        assert!(keys("10000").is_ok() && keys("10001").is_err() && keys("1..4000000000").is_err());
     }
 }

@@ -53,7 +53,9 @@ pub(super) fn run(context: &Context<'_>, args: &DoctorArgs) -> anyhow::Result<Ex
     let config = config.ok();
     let file = config.as_ref().and_then(|config| config.file.clone());
     files::check(&home, &file.unwrap_or_else(|| home.config_toml()), args.fix, &mut found);
-    tracked::check(&files::secrets(&home), &mut found);
+    let mut secrets = files::secrets(&home);
+    secrets.push(home.signer_file());
+    tracked::check(&secrets, &mut found);
     let running = proxy::ask(&home, &mut found);
     let mut loaded = Loaded::default();
     if let Some(config) = &config {

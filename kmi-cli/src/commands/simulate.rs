@@ -48,8 +48,13 @@ struct Compared {
 }
 
 pub(super) fn run(context: &Context<'_>, args: &SimulateArgs) -> anyhow::Result<ExitCode> {
-    let scenario = scenario(args)?;
     let several = args.keys.as_ref().is_some_and(|keys| keys.start() < keys.end());
+    if several && (args.trace.is_some() || args.rows.is_some() || !args.weights.is_empty()) {
+        return Err(
+            usage("`--keys A..B` compares: --trace, --rows and --weights are for one").into()
+        );
+    }
+    let scenario = scenario(args)?;
     if args.compare || several {
         return compare(context, args, &scenario);
     }
@@ -110,11 +115,8 @@ fn compare(
 fn scenario(args: &SimulateArgs) -> anyhow::Result<Scenario> {
     let mut scenario = match &args.scenario {
         Some(path) => read(path)?,
-        None => Scenario::default(),
+        None => Scenario { keys: vec![KeyGroup::of(DEFAULT_KEYS)], ..Scenario::default() },
     };
-    if scenario.keys.is_empty() {
-        scenario.keys.push(KeyGroup::of(DEFAULT_KEYS));
-    }
     if let Some(keys) = &args.keys {
         scenario.keys[0].count = Some(*keys.start());
     }

@@ -307,7 +307,6 @@ impl Setting for Size {
 
 wraps!(Size, u64);
 
-/// `30s` is 30 and `s`; blanks between them are allowed.
 /// A time as people write it: `500ms`, `30s`, `10m`, `1h`, `7d`.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split_unit(text)?;
@@ -323,6 +322,7 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     .filter(|duration| *duration <= Duration::from_hours(366 * 24))
 }
 
+/// `30s` is 30 and `s`; blanks between them are allowed.
 fn split_unit(text: &str) -> Option<(u64, &str)> {
     let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     Some((text[..at].parse().ok()?, text[at..].trim_start()))

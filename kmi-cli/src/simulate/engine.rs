@@ -6,6 +6,7 @@ use std::{fmt, io};
 
 use fastrand::Rng;
 use kmi_core::eligible::KeySet;
+use kmi_proxy::settings::OnExhausted;
 use kmi_stats::report::Report;
 
 use self::attempt::{Dry, Keys, Running};
@@ -15,7 +16,7 @@ use super::{
     provider::Provider,
     queue::{Event, Queue},
     recorder::{Change, Recorder, Row},
-    scenario::{OnExhausted, Scenario},
+    scenario::Scenario,
     summary::{Exhaustion, Requests, Summary, Sums},
     trouble::Words,
 };

@@ -4,6 +4,7 @@
 //! what each field means.
 
 use kmi_core::state::Policy;
+use kmi_proxy::settings::{OnExhausted, RotationSettings};
 use serde::Deserialize;
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
 };
 
 /// Most keys of a scenario.
-const MAX_KEYS: u32 = 10_000;
+pub(crate) const MAX_KEYS: u32 = 10_000;
 
 /// A described population, and what it is put through.
 #[derive(Debug, Clone, Deserialize)]
@@ -41,14 +42,6 @@ pub(crate) struct Rules {
     pub(crate) max_attempts: u32,
     pub(crate) on_exhausted: OnExhausted,
     pub(crate) max_wait: Time,
-}
-
-/// What happens to a request when no key is usable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum OnExhausted {
-    Fail,
-    Wait,
 }
 
 /// `[load]`: who asks.
@@ -135,12 +128,13 @@ impl Default for Scenario {
 
 impl Default for Rules {
     fn default() -> Self {
+        let settings = RotationSettings::default();
         Self {
-            policy: Policy::RoundRobin,
-            failover: true,
-            max_attempts: 3,
-            on_exhausted: OnExhausted::Fail,
-            max_wait: Time(10_000),
+            policy: settings.policy,
+            failover: settings.failover,
+            max_attempts: settings.max_attempts,
+            on_exhausted: settings.on_exhausted,
+            max_wait: settings.max_wait.into(),
         }
     }
 }

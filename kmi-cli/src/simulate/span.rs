@@ -1,6 +1,6 @@
 //! Times and ranges as a scenario writes them.
 
-use std::{error::Error, fmt, str::FromStr};
+use std::{error::Error, fmt, str::FromStr, time::Duration};
 
 use serde::Deserialize;
 
@@ -57,12 +57,18 @@ const SPAN: &str = "a time such as 4s, or a range such as 2s..8s";
 const WHEN: &str = "a range of attempts or times such as 100..200 or 10m..1h";
 const RATE: &str = "a rate such as 2/s, 30/m or 100/h";
 
+impl From<Duration> for Time {
+    /// Longer ones than any simulation takes are as long as one can be.
+    fn from(time: Duration) -> Self {
+        Self(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
 impl FromStr for Time {
     type Err = NoSpan;
 
     fn from_str(text: &str) -> Result<Self, NoSpan> {
-        let ms = config::duration(text).and_then(|time| i64::try_from(time.as_millis()).ok());
-        ms.map(Self).ok_or_else(|| no(text, TIME))
+        config::duration(text).map(Self::from).ok_or_else(|| no(text, TIME))
     }
 }
 

@@ -362,3 +362,21 @@ fn a_bundle_that_would_hold_a_secret_of_the_home_is_not_written() {
         assert!(!user.path("work/report.json").exists());
     }
 }
+
+#[test]
+fn a_bundle_that_would_hold_a_key_that_is_not_used_is_not_written() {
+    let exposed = user();
+    exposed.file(".kmi/_auths/other.key", "other-key-without-a-prefix-0001");
+    exposed.file(".kmi/kmi.config.toml", "[client]\nmodel = \"other-key-without-a-prefix-0001\"\n");
+    let mode = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(exposed.path(".kmi/_auths/other.key"), mode).unwrap();
+    let wrong = user();
+    wrong.file(".kmi/kmi.config.toml", "sk-abcdefghijklmnop0123 = 1\n");
+    for (user, what) in [(exposed, "the key other"), (wrong, "something that looks like a key")] {
+        let run = user.run("-q doctor --bundle report.json");
+        assert_eq!(run.code, 1);
+        let error = format!("error: {what} would stand in the bundle; nothing was written\n");
+        assert!(run.err.starts_with(&error), "{}", run.err);
+        assert!(!user.path("work/report.json").exists());
+    }
+}

@@ -178,10 +178,12 @@ impl Verifier {
     /// Takes a record that is in no line, from a simulation say: as [`Self::line`], but for the
     /// chain, which stays empty.
     pub fn unchained(&mut self, record: Record) {
-        self.unchained += 1;
         match record {
             Record::Attempt(attempt) => self.unchained_attempt(&attempt),
-            record => self.record(self.unchained, record),
+            record => {
+                self.unchained += 1;
+                self.record(self.unchained, record);
+            }
         }
     }
 

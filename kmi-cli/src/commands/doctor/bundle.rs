@@ -8,16 +8,17 @@ use std::{
 use kmi_proxy::{
     control::Status,
     home::{Home, create_private_file},
-    keys::Loaded,
+    keys::{self, Loaded},
     ledger::Reader,
 };
 use memchr::memmem;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::finding::Finding;
+use super::{NO_IDS, finding::Finding};
 use crate::{
     config::{Config, Environment},
+    desk,
     report::Failure,
 };
 
@@ -42,7 +43,7 @@ pub(super) fn write(path: &Path, parts: &Parts<'_>, env: &Environment) -> anyhow
     for user in user_homes(env) {
         text = without_home(&text, &user);
     }
-    refuse_secrets(&text, parts)?;
+    refuse_secrets(&text, parts, env)?;
     if !create_private_file(&path, text.as_bytes())? {
         let what = format!("{} is there already", path.display());
         return Err(Failure::new(what, "name a new file; nothing is overwritten").into());
@@ -111,7 +112,7 @@ fn without_home(text: &str, home: &str) -> String {
 }
 
 /// The last line of defence: nothing above puts a secret in, and this is where it is proved.
-fn refuse_secrets(text: &str, parts: &Parts<'_>) -> anyhow::Result<()> {
+fn refuse_secrets(text: &str, parts: &Parts<'_>, env: &Environment) -> anyhow::Result<()> {
     let file = |path: PathBuf| fs::read_to_string(path).ok().map(Zeroizing::new);
     let files = [
         ("the token", parts.home.token_file()),
@@ -121,7 +122,12 @@ fn refuse_secrets(text: &str, parts: &Parts<'_>) -> anyhow::Result<()> {
     let files = files.map(|(name, path)| (name.to_owned(), file(path)));
     let mut secrets: Vec<(String, Zeroizing<String>)> =
         files.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
-    for key in &parts.loaded.keys {
+    // Also keys that are not used, in files that others can read, say.
+    let unused = parts.config.map(|config| {
+        let sources = desk::sources(config, env);
+        keys::survey(Some(&sources.dir), &sources, &NO_IDS)
+    });
+    for key in parts.loaded.keys.iter().chain(unused.iter().flat_map(|unused| &unused.keys)) {
         let text = Zeroizing::new(key.secret.expose().to_owned());
         secrets.push((format!("the key {}", key.label), text));
     }
@@ -135,7 +141,23 @@ fn refuse_secrets(text: &str, parts: &Parts<'_>) -> anyhow::Result<()> {
             return Err(Failure::new(what, hint).into());
         }
     }
+    if has_key_shape(text) {
+        let what = "something that looks like a key would stand in the bundle; nothing was written";
+        let hint = "look for `sk-` in the configuration, in labels and in names, and take it out";
+        return Err(Failure::new(what, hint).into());
+    }
     Ok(())
+}
+
+/// Whether something stands there that is written like a key of Kimi's: what a wrong
+/// configuration says is told word for word, and its keys are not known.
+fn has_key_shape(text: &str) -> bool {
+    let word = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
+    let text = text.as_bytes();
+    memmem::find_iter(text, b"sk-").any(|at| {
+        let begins = at == 0 || !word(&text[at - 1]);
+        begins && text[at + 3..].iter().take_while(|byte| word(byte)).count() >= 16
+    })
 }
 
 #[cfg(test)]
@@ -147,5 +169,15 @@ mod tests {
         let text = r#"{"a": "/home/me/.kmi:2", "b": "/home/me", "c": "/home/mean/x", "d": "/home/me.old"}"#;
         let clean = r#"{"a": "~/.kmi:2", "b": "~", "c": "/home/mean/x", "d": "/home/me.old"}"#;
         assert_eq!(without_home(text, "/home/me"), clean);
+    }
+
+    #[test]
+    fn what_is_written_like_a_key_is_seen() {
+        for key in ["sk-abcdefghij0123456", "`sk-kimi_0123456789-ab`"] {
+            assert!(has_key_shape(key), "{key}");
+        }
+        for other in ["sk-…0001", "sk-short", "disk-usage-of-the-whole-machine", "sk-"] {
+            assert!(!has_key_shape(other), "{other}");
+        }
     }
 }
