@@ -116,7 +116,7 @@ class Upstream(ThreadingHTTPServer):
 class Kmi:
     """A home with keys, and `kmi serve` on it whenever it is started."""
 
-    def __init__(self, home, url, keys=3, config="", owner=None, said=None):
+    def __init__(self, home, url, keys=3, config="", listen="127.0.0.1:0", owner=None, said=None):
         self.kmi, self.home, self.process = binary(), Path(home), None
         self.stderr = said or self.home.parent / "said"
         self.keys = [f"sk-running-key-{number:04}" for number in range(1, keys + 1)] if isinstance(keys, int) else keys
@@ -127,7 +127,7 @@ class Kmi:
             (auths / f"k{number}.key").write_text(key)
             (auths / f"k{number}.key").chmod(0o600)
         (self.home / "kmi.config.toml").write_text(
-            f'[proxy]\nlisten = "127.0.0.1:0"\n[upstream.kimi]\nkind = "openai"\nbase_url = "{url}"\n'
+            f'[proxy]\nlisten = "{listen}"\n[upstream.kimi]\nkind = "openai"\nbase_url = "{url}"\n'
             f'[rotation]\nmode = "auto"\n{config}'
         )
         self.owner = owner
@@ -163,8 +163,8 @@ class Kmi:
     def said(self):
         return self.stderr.read_text(errors="replace")
 
-    def run(self, *args, code=0):
-        done = subprocess.run(self.command(*args), capture_output=True, text=True, timeout=2 * PATIENCE)
+    def run(self, *args, code=0, env=None):
+        done = subprocess.run(self.command(*args), env=env, capture_output=True, text=True, timeout=2 * PATIENCE)
         assert done.returncode == code, f"kmi {args}: {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         return done.stdout if code == 0 else done.stderr
 

@@ -85,8 +85,7 @@ class Terminal:
 
     def shows(self, *parts):
         """Waits for a screen with all of it."""
-        self.until(" and ".join(parts), lambda screen: all(part in screen for part in parts))
-        return self.screen()
+        return self.until(" and ".join(parts), lambda screen: all(part in screen for part in parts) and screen)
 
     def hides(self, part):
         self.until(f"no {part}", lambda screen: part not in screen)
@@ -130,7 +129,8 @@ def one_screen_answers_three_questions(demo, terminal):
     terminal.at_the_trace()
     for size in (SMALL, LARGE, SMALL):
         terminal.size(*size)
-        screen = terminal.shows("ROTATION PROVEN", "confidence", " → ", "blocked, ", "req/s")
+        parts = ["ROTATION PROVEN", "confidence", "blocked, ", "req/s"]
+        screen = terminal.until("all the answers", lambda it: lines(it, " last ", " → ") and all(part in it for part in parts) and it)
         assert max(map(len, screen.splitlines())) <= size[0]
         last = lines(screen, " last ", "→")[0]
         assert re.search(r"turn \d+ → \w+ sk-…\d{4}  \w+ \d{3} in ", last), last

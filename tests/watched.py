@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import running
 from running import PATIENCE
 
 LABELS = ["alpha", "<b>bravo</b>", "charlie & co"]
@@ -68,38 +69,26 @@ def upstream(handler):
     return handler.reply(200, json.dumps({"choices": [], "usage": usage}))
 
 
-class Kmi:
-    """A running `kmi serve` on a home of its own."""
+class Kmi(running.Kmi):
+    """A running `kmi serve` whose keys have hostile names, at a port that stays."""
 
     def __init__(self, kmi, home, upstream_port):
-        self.kmi, self.home = kmi, home
-        auths = home / "_auths"
-        auths.mkdir(mode=0o700, parents=True)
-        home.chmod(0o700)
-        for number, label in enumerate(LABELS, 1):
-            file = auths / f"{number}.json"
-            file.write_text(json.dumps({"api_key": f"sk-page-key-{number:04}", "label": label}))
-            file.chmod(0o600)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        (home / "kmi.config.toml").write_text(
-            f'[proxy]\nlisten = "127.0.0.1:{self.port}"\n'
-            f'[upstream.kimi]\nkind = "openai"\nbase_url = "http://127.0.0.1:{upstream_port}/v1"\n'
-            '[rotation]\nmode = "auto"\n'
-        )
+        super().__init__(home, f"http://127.0.0.1:{upstream_port}/v1", keys=[], listen=f"127.0.0.1:{self.port}")
+        self.kmi = kmi
+        for number, label in enumerate(LABELS, 1):
+            file = home / "_auths" / f"{number}.json"
+            file.write_text(json.dumps({"api_key": f"sk-page-key-{number:04}", "label": label}))
+            file.chmod(0o600)
         self.origin = f"http://127.0.0.1:{self.port}"
         self.start()
-        self.token = (home / "state" / "token").read_text().strip()
 
     def start(self):
-        self.process = subprocess.Popen([self.kmi, "--home", self.home, "serve"], stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline(), "kmi serve did not start"
+        assert super().start(), self.said()
 
     def run(self, *args, **env):
-        command = [self.kmi, "--home", self.home, *args]
-        done = subprocess.run(command, env=no_desktop() | env, capture_output=True, text=True)
-        assert done.returncode == 0, f"kmi {args}: {done.stderr}"
-        return done.stdout.strip()
+        return super().run(*args, env=no_desktop() | env).strip()
 
     def page(self):
         return self.run("trace", "--web")
@@ -120,10 +109,6 @@ class Kmi:
         except urllib.error.HTTPError as error:
             return error.code, error.headers, error.read().decode()
 
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(PATIENCE)
-
 
 class Demo:
     """A running `kmi demo --serve`; its home goes away with it."""
@@ -134,11 +119,12 @@ class Demo:
         self.kmi = kmi
         self.process = subprocess.Popen(command, text=True, env=no_desktop(), **pipes)
         found = (line.split("--home ")[1].split()[0] for line in self.process.stderr if "--home " in line)
-        self.home = next(found)
+        self.home = next(found, None)
+        assert self.home, "kmi demo --serve did not start"
         threading.Thread(target=self.process.stderr.read, daemon=True).start()
 
     def run(self, *args):
-        done = subprocess.run([self.kmi, "--home", self.home, *args], env=no_desktop(), capture_output=True, text=True)
+        done = subprocess.run([self.kmi, "--home", self.home, *args], env=no_desktop(), capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 0, f"kmi {args}: {done.stderr}"
         return done.stdout.strip()
 
