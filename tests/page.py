@@ -24,7 +24,7 @@ import venv
 from pathlib import Path
 
 sys.dont_write_bytecode = True
-from running import PATIENCE, ROOT, TARGET, binary  # noqa: E402
+from running import PATIENCE, ROOT, TARGET, binary, chosen, in_time, run_check  # noqa: E402
 from watched import LABELS, ODD, SCRIPT, Demo, Kmi, Server, upstream  # noqa: E402
 
 PLACE = TARGET / "page"
@@ -501,17 +501,16 @@ CHECKS = [
 
 
 def check(only):
-    model = Server(upstream)
+    checks, model = chosen(CHECKS, only), Server(upstream)
     with tempfile.TemporaryDirectory(prefix="kmi-page-") as scratch:
-        kmi = Kmi(binary(), Path(scratch) / "home", model.port)
+        with in_time():
+            kmi = Kmi(binary(), Path(scratch) / "home", model.port)
         browser = None
         try:
-            browser = Browser("--host-resolver-rules=MAP evil.test 127.0.0.1, MAP example.com ~NOTFOUND")
-            for one in CHECKS:
-                if not only or one.__name__ in only:
-                    began = time.monotonic()
-                    one(kmi, browser)
-                    print(f"ok  {one.__name__} ({time.monotonic() - began:.1f} s)", flush=True)
+            with in_time():
+                browser = Browser("--host-resolver-rules=MAP evil.test 127.0.0.1, MAP example.com ~NOTFOUND")
+            for check in checks:
+                run_check(check, kmi, browser)
         finally:
             if browser:
                 browser.quit()

@@ -1,9 +1,11 @@
 """A running `kmi serve` before a stand-in for Kimi, for the scripts beside this file."""
 
+import contextlib
 import http.client
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 PATIENCE = 30
+# No check takes nearly as long, in seconds.
+LONGEST = 300
 
 # Every process that was started and may still run.
 started = []
@@ -29,16 +33,47 @@ def need(program):
         raise Skipped(f"no {program}")
 
 
+class TooLate(AssertionError):
+    """A check waits for what does not come. No OSError: those are what many checks expect."""
+
+
+@contextlib.contextmanager
+def in_time():
+    """Nothing inside waits for ever, whatever it waits for. Only on the main thread."""
+
+    def late(*_):
+        raise TooLate(f"it takes more than {LONGEST} s")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(LONGEST)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def chosen(checks, only):
+    """The checks with these names, or all."""
+    unknown = set(only) - {check.__name__ for check in checks}
+    assert not unknown, f"there is no check {', '.join(sorted(unknown))}"
+    return [check for check in checks if not only or check.__name__ in only]
+
+
+def run_check(check, *args):
+    """Runs a check and says how long it took."""
+    began = time.monotonic()
+    with in_time():
+        check(*args)
+    print(f"ok  {check.__name__} ({time.monotonic() - began:.1f} s)", flush=True)
+
+
 def run_checks(checks):
     """Runs the checks that the command line names, or all, each with a directory of its own."""
-    skipped, only = [], sys.argv[1:]
-    for check in checks:
-        if only and check.__name__ not in only:
-            continue
-        began = time.monotonic()
+    skipped = []
+    for check in chosen(checks, sys.argv[1:]):
         with tempfile.TemporaryDirectory(prefix="kmi-check-") as scratch:
             try:
-                check(Path(scratch))
+                run_check(check, Path(scratch))
             except Skipped as why:
                 skipped.append(f"{check.__name__} ({why})")
                 print(f"!!! SKIPPED: {skipped[-1]}", flush=True)
@@ -48,7 +83,6 @@ def run_checks(checks):
                     if process.poll() is None:
                         process.kill()
                         process.wait()
-        print(f"ok  {check.__name__} ({time.monotonic() - began:.1f} s)", flush=True)
     assert not skipped or os.environ.get("KMI_CHECKS") != "all", f"skipped: {skipped}"
 
 
@@ -141,23 +175,21 @@ class Kmi:
             as_owner = ["setpriv", f"--reuid={self.owner}", f"--regid={self.owner}", "--clear-groups"]
         return [*as_owner, self.kmi, "--home", str(self.home), *args]
 
-    def start(self, around=(), args=("serve",), **options):
-        """Starts it, inside another program if one is given; says whether it serves."""
+    def start(self, args=("serve",), **options):
+        """Starts it; says whether it serves."""
         env = {**os.environ, "RUST_BACKTRACE": "1", **options.pop("env", {})}
-        said = open(self.stderr, "ab")
-        self.process = subprocess.Popen(
-            [*around, *self.command(*args)], stdout=subprocess.PIPE, stderr=said, text=True, env=env, **options
-        )
+        with open(self.stderr, "ab") as said:
+            self.process = subprocess.Popen(
+                self.command(*args), stdout=subprocess.PIPE, stderr=said, text=True, env=env, **options
+            )
         started.append(self.process)
-        said.close()
         line = self.process.stdout.readline()
         if not line:
             self.process.wait(PATIENCE)
             return False
-        self.line = line
         self.address = line.split("/")[2]
         self.token = (self.home / "state" / "token").read_text().strip()
-        self.pid = int(self.status()["proxy"]["pid"])
+        self.pid = self.process.pid
         return True
 
     def said(self):
@@ -184,8 +216,7 @@ class Kmi:
         return [client.chat()[0] for _ in range(times)]
 
     def kill(self):
-        # Not the program around it: that one ends by itself.
-        os.kill(self.pid, 9)
+        self.process.kill()
         self.process.wait(PATIENCE)
 
     def stop(self):

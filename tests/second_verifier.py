@@ -338,7 +338,7 @@ def verify(data):
 # Side by side with kmi.
 
 def kmi(*args):
-    return subprocess.run([os.environ["KMI"], *map(str, args)], capture_output=True, check=False)
+    return subprocess.run([os.environ["KMI"], *map(str, args)], capture_output=True, check=False, timeout=60)
 
 
 def same(name, data, folder):
@@ -377,8 +377,9 @@ def forgeries(data, dice):
     lines = [json.loads(line) for line in data.splitlines()]
     turns = [at for at, line in enumerate(lines) if line["type"] == "attempt" and line["turn"]]
     def change(**fields):
+        others = [at for at in turns[5:] if any(lines[at][name] != value for name, value in fields.items())]
         changed = [dict(line) for line in lines]
-        changed[dice.choice(turns[5:])].update(fields)
+        changed[dice.choice(others)].update(fields)
         return rechain(changed)
     yield "nothing changed", rechain(lines)
     yield "another slot", change(slot=0)
@@ -397,6 +398,7 @@ def damages(data, dice):
     yield "a line gone", b"".join(lines[:at] + lines[at + 1 :])
     yield "a line twice", b"".join(lines[: at + 1] + lines[at:])
     yield "lines swapped", b"".join([*lines[:at], lines[at + 1], lines[at], *lines[at + 2 :]])
+    at = dice.choice([at for at, line in enumerate(lines) if b"POST" in line])
     yield "an edit", b"".join([*lines[:at], lines[at].replace(b"POST", b"PUSH", 1), *lines[at + 1 :]])
 
 

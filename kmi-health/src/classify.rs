@@ -157,7 +157,7 @@ pub fn classify(answer: &Answer<'_>, now: Timestamp) -> Verdict {
         return Verdict::of(Outcome::Ok);
     }
     let error = KimiError::parse(answer.body);
-    let meaning = table::meaning(answer.kind, answer.status, &error);
+    let meaning = table::meaning(table::TABLE, answer.kind, answer.status, &error);
     let wait = answer.retry.wait(now).or_else(|| retry_after::in_text(&error.message));
     Verdict {
         message: error.shown().map(Arc::from),

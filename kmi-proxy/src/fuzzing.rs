@@ -90,8 +90,8 @@ fn named(headers: &HeaderMap) -> Vec<HeaderName> {
     words.filter_map(|word| word.trim().parse().ok()).collect()
 }
 
-/// An answer's body, plain or compressed: where it is cut into pieces makes no difference to what is
-/// counted, unless its compression is broken.
+/// An answer's body: where it is cut into pieces makes no difference to what is counted. Of a
+/// compressed one, which may be broken anywhere, only that nothing panics.
 pub fn usage(data: &[u8]) {
     const KINDS: [&[u8]; 2] = [b"text/event-stream", b"application/json"];
     const CODINGS: [Coding; 3] = [Coding::Identity, Coding::Gzip, Coding::Zlib];

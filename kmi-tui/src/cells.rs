@@ -1,5 +1,7 @@
 //! Text in columns: cut, filled up and set beside each other by the width that is seen.
 
+use std::collections::BTreeMap;
+
 use tuirealm::ratatui::{
     style::Style,
     text::{Line, Span},
@@ -60,27 +62,24 @@ impl Cells {
     }
 }
 
-/// Which columns of a table there is room for, in their order from left to right.
+/// Which columns of a table there is room for, in their own order from left to right.
 ///
 /// `wishes` are widths by importance: one after the other a column gets its room, or more of it,
 /// where that much is left. A blank follows each column, but for the last one.
-pub(crate) fn fit<C: Copy + PartialEq>(
-    order: &[C],
-    wishes: &[(C, usize)],
-    width: usize,
-) -> Vec<(C, usize)> {
-    let mut fitting: Vec<(C, usize)> = order.iter().map(|column| (*column, 0)).collect();
+pub(crate) fn fit<C: Copy + Ord>(wishes: &[(C, usize)], width: usize) -> Vec<(C, usize)> {
+    let mut fitting = BTreeMap::new();
     let mut left = width + 1;
     for (column, wanted) in wishes {
-        let Some((_, taken)) = fitting.iter_mut().find(|(it, _)| it == column) else { continue };
-        let more = if *taken == 0 { wanted + 1 } else { wanted.saturating_sub(*taken) };
+        let more = match fitting.get(column) {
+            Some(taken) => wanted.saturating_sub(*taken),
+            None => wanted + 1,
+        };
         if more <= left {
             left -= more;
-            *taken = *wanted;
+            fitting.insert(*column, *wanted);
         }
     }
-    fitting.retain(|(_, width)| *width > 0);
-    fitting
+    fitting.into_iter().collect()
 }
 
 /// The columns that a text takes.
@@ -150,7 +149,7 @@ mod tests {
     #[test]
     fn what_matters_most_has_its_room_first() {
         let wishes = [('c', 4), ('a', 2), ('b', 9), ('c', 6)];
-        let at = |width| fit(&['a', 'b', 'c'], &wishes, width);
+        let at = |width| fit(&wishes, width);
         assert_eq!(at(1), []);
         assert_eq!(at(3), [('a', 2)]);
         assert_eq!(at(4), [('c', 4)]);

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::paint::Tone;
 use jiff::Timestamp;
 use kmi_core::{
     display::visible,
     state::KeyState,
     trace::{Attempt, Epoch, Gap, HealthChange, ModeChange},
 };
+
+use crate::paint::Tone;
 
 /// A trace line.
 #[derive(Debug, Clone, PartialEq, Eq)]

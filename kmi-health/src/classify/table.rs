@@ -165,9 +165,14 @@ pub fn rows() -> impl ExactSizeIterator<Item = RowView> {
 
 /// What an error means; a status without a row is the request's own fault below 500 and the
 /// server's from there on.
-pub(super) fn meaning(kind: UpstreamKind, status: u16, error: &KimiError) -> Meaning {
-    match row(TABLE, kind, status, error) {
-        Some(row) => TABLE[row].4,
+pub(super) fn meaning(
+    table: &[Row],
+    kind: UpstreamKind,
+    status: u16,
+    error: &KimiError,
+) -> Meaning {
+    match row(table, kind, status, error) {
+        Some(row) => table[row].4,
         None if status < 500 => Meaning::Request,
         None => Meaning::Server,
     }

@@ -12,7 +12,8 @@ use crate::{
     theme::{KeyColors, Theme},
 };
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// From left to right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Column {
     Join,
     Time,
@@ -36,12 +37,6 @@ use Column::{
     Cached, Endpoint, In, Join as Joint, Key, Masked, Model, Out, Outcome, Request, Session, Time,
     Total, Try, Ttft, Turn,
 };
-
-/// From left to right.
-const ORDER: [Column; 16] = [
-    Joint, Time, Turn, Key, Masked, Try, Outcome, Ttft, Total, In, Out, Cached, Endpoint, Model,
-    Request, Session,
-];
 
 /// Widths by importance: a column is there, or gets wider, when all before it had their room.
 const WISHES: [(Column, usize); 22] = [
@@ -76,7 +71,7 @@ pub(crate) struct Columns(Vec<(Column, usize)>);
 impl Columns {
     /// Those that `width` columns have room for.
     pub(crate) fn for_width(width: usize) -> Self {
-        Self(fit(&ORDER, &WISHES, width))
+        Self(fit(&WISHES, width))
     }
 
     /// The names of the columns.
@@ -255,7 +250,7 @@ mod tests {
 
     #[test]
     fn wide_places_show_everything() {
-        assert_eq!(Columns::for_width(200).0.len(), ORDER.len());
+        assert_eq!(Columns::for_width(200).0.len(), 16);
         let narrow: Vec<Column> = Columns::for_width(80).0.into_iter().map(|it| it.0).collect();
         for column in [Time, Turn, Key, Masked, Outcome, Ttft, Total, In, Out, Endpoint] {
             assert!(narrow.contains(&column), "{column:?} at 80 columns");

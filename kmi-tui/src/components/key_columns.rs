@@ -16,7 +16,8 @@ use crate::{
     theme::{KeyColors, Theme},
 };
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// From left to right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Column {
     Mark,
     Key,
@@ -39,26 +40,6 @@ use Column::{
     Account, Busy, Errors, Key, Latency, Left, Limit, Mark, Masked, Requests, State, Until, Used,
     Why,
 };
-
-/// From left to right.
-const ORDER: [Column; 16] = [
-    Mark,
-    Key,
-    Masked,
-    State,
-    Why,
-    Until,
-    Used,
-    Requests,
-    Errors,
-    Busy,
-    Latency,
-    Account,
-    Left,
-    Limit(0),
-    Limit(1),
-    Limit(2),
-];
 
 /// Widths by importance; those of 80 columns come first.
 const WISHES: [(Column, usize); 20] = [
@@ -105,7 +86,7 @@ pub(crate) struct Look<'a> {
 impl KeyColumns {
     /// Those that `width` columns have room for.
     pub(crate) fn for_width(width: usize) -> Self {
-        Self(fit(&ORDER, &WISHES, width))
+        Self(fit(&WISHES, width))
     }
 
     /// The names of the columns.
@@ -221,6 +202,6 @@ mod tests {
         {
             assert!(narrow.contains(&column), "{column:?} at 80 columns");
         }
-        assert_eq!(KeyColumns::for_width(200).0.len(), ORDER.len());
+        assert_eq!(KeyColumns::for_width(200).0.len(), 16);
     }
 }
