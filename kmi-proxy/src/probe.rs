@@ -3,12 +3,12 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use memchr::memmem;
 
-/// How long each step of the question may take.
+/// How long connecting and the answer may take, each.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Sends a request without a token, which goes nowhere; `false` when something else answers.
@@ -16,15 +16,24 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// # Errors
 /// When nobody answers in time.
 pub fn is_kmi(address: SocketAddr, base_path: &str) -> io::Result<bool> {
-    let mut stream = TcpStream::connect_timeout(&reachable(address), PATIENCE)?;
+    let host = reachable(address);
+    let mut stream = TcpStream::connect_timeout(&host, PATIENCE)?;
+    let asked = Instant::now();
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let host = reachable(address);
     let head = format!("GET {base_path}/v1/ HTTP/1.1\r\nhost: {host}\r\n");
     // In one piece: whoever answers and closes after a part of it would reset the connection.
     stream.write_all(format!("{head}connection: close\r\n\r\n").as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(4096).read_to_end(&mut answer)?;
+    let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
+    while answer.len() < piece.len() && asked.elapsed() < PATIENCE {
+        match stream.read(&mut piece) {
+            Ok(0) => break,
+            Ok(n) => answer.extend_from_slice(&piece[..n]),
+            // Something answers, and keeps the connection.
+            Err(_) if !answer.is_empty() => break,
+            Err(error) => return Err(error),
+        }
+    }
     Ok(memmem::find(&answer, b"\r\nx-kmi-error: token_required\r\n").is_some())
 }
 

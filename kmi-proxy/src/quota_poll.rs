@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use kmi_core::{display::visible, inventory::Key};
 use kmi_health::{
     classify::{Effect, Verdict},
+    kimi_error::MAX_BODY,
     quota::Quota,
 };
 use tokio::task::JoinSet;
@@ -31,8 +32,6 @@ use crate::{
 pub(crate) const USAGES: &str = "/usages";
 /// Keys that are asked at the same time, when somebody waits for the answer.
 const ASKED_AT_ONCE: usize = 32;
-/// No answer is larger.
-const BODY_LIMIT: usize = 256 << 10;
 /// The first poll comes this long after the start, and up to twice as long: a short `kmi run`
 /// asks nothing.
 const FIRST: Duration = Duration::from_secs(5);
@@ -179,7 +178,7 @@ async fn answer(pool: &Pool, key: &Key) -> Result<Asked, String> {
         .map_err(|error| error.to_string())?;
     let sent = origin.send(request).await.map_err(|error| error.to_string())?;
     let (mut parts, body) = sent.response.into_parts();
-    let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|error| error.to_string())?;
+    let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| error.to_string())?;
     // Its words are shown, and what it says of limits is stored.
     let said = redact(&mut parts.headers, body.to_bytes(), true, key, [pool]).text;
 

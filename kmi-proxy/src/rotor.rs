@@ -291,11 +291,11 @@ impl Rotor {
         let mut keys = Vec::new();
         for pool in &live.pools {
             let inventory = pool.inventory();
-            let meant = |key: &&Arc<Key>| {
-                name.is_none_or(|name| *key.label.as_str() == *name || key.id.to_string() == name)
+            let of_pool = match name {
+                Some(name) => inventory.find(name).map_or(&[][..], |at| &inventory.keys()[at..=at]),
+                None => inventory.keys(),
             };
-            let of_pool = inventory.keys().iter().filter(meant);
-            keys.extend(of_pool.map(|key| (Arc::clone(pool), Arc::clone(key))));
+            keys.extend(of_pool.iter().map(|key| (Arc::clone(pool), Arc::clone(key))));
         }
         let tested = quota_poll::test(keys, live.settings.health.quota_timeout).await;
         match name {

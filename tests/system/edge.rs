@@ -117,6 +117,8 @@ fn answers(mut bytes: &[u8], head_only: bool) -> anyhow::Result<Vec<Seen>> {
         };
         let (length, coding) = (value("content-length")?, value("transfer-encoding")?);
         ensure!(length.is_none() || coding.is_none(), "two framings: {head}");
+        let bodiless = status < 200 || status == 204;
+        ensure!(!bodiless || length.is_none() && coding.is_none(), "a length of nothing: {head}");
         if head_only || status < 200 || status == 204 || status == 304 {
             answers.push(Seen { status, body: Vec::new(), whole: true });
             continue;

@@ -120,6 +120,27 @@ async fn nobody_pauses_for_a_key_that_there_is_not() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Nor for one that comes back much later.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_pauses_for_a_key_that_rests_for_long() -> anyhow::Result<()> {
+    let scenario = Scenario::healthy(2)
+        .with_fault(0, When::Requests(3..100), Act::Error(errors::UNAVAILABLE))
+        .with_fault(1, When::Always, Act::Error(errors::WEEK_SPENT));
+    let proxy = TestProxy::start_with(scenario, |settings| {
+        settings.health.outage_backoff = Duration::from_mins(2);
+        settings.health.outage_max_backoff = Duration::from_mins(2);
+    })
+    .await?;
+    let mut client = proxy.client().await?;
+    for attempts in ["1", "2"] {
+        let answer = client.chat(false).await?;
+        assert_eq!((answer.status.as_u16(), answer.header("x-kmi-attempts")), (200, attempts));
+    }
+    let answer = kmi_tests::in_time(client.chat(false)).await??;
+    assert_eq!((answer.status.as_u16(), answer.header("x-kmi-attempts")), (503, "1"));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_have_been_carried_out_is_not_sent_again() -> anyhow::Result<()> {
     let long = Duration::from_mins(1);

@@ -96,9 +96,9 @@ fn is_spent(state: State) -> bool {
 /// When a breaker lets requests pass again; `None`: not by itself.
 fn end(state: State, now: Timestamp) -> Option<Timestamp> {
     match state {
-        State::Closed => Some(now),
+        State::Closed | State::HalfOpen { probe: None, .. } => Some(now),
         State::Open { until, .. } => until.map(|until| until.max(now)),
-        State::HalfOpen { .. } => Some(later(now, MOMENT)),
+        State::HalfOpen { probe: Some(_), .. } => Some(later(now, MOMENT)),
     }
 }
 

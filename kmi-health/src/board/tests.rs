@@ -138,8 +138,11 @@ fn a_lost_probe_is_given_up() {
     let mut board = board(1);
     attempt(&mut board, 0, &too_fast(5), 0);
     board.refresh(at(5));
+    let next = |board: &Board| board.next_usable(&KeySet::default(), at(6));
+    assert_eq!(next(&board), Some(at(6)), "its probe is still to be had");
     board.start(0, at(5));
     assert_eq!(usable(&board), Vec::<usize>::new());
+    assert_eq!(next(&board), Some(at(7)));
     assert_eq!(board.soonest(at(6)), Some(Exhausted::ShortWait { at: at(7) }));
     assert_eq!(board.next_change(), Some(at(305)));
     board.refresh(at(305));

@@ -40,9 +40,7 @@ impl Outgoing {
             Self::Streamed { passed, .. } => Some(Arc::clone(passed)),
         }
     }
-}
 
-impl Outgoing {
     /// The same body once more, where it is held.
     pub(crate) fn again(&self) -> Option<Self> {
         match self {

@@ -11,6 +11,7 @@ mod intake;
 pub(crate) mod judge;
 pub(crate) mod redact;
 mod relay;
+mod retry;
 pub(crate) mod rewrite;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,7 @@ use jiff::Timestamp;
 use kmi_core::outcome::Outcome;
 use kmi_health::{
     board::Exhausted,
-    classify::{Action, Effect, Verdict},
+    classify::{Effect, Verdict},
 };
 
 use self::{
@@ -33,6 +34,7 @@ use self::{
     facts::Facts,
     files::UploadScan,
     intake::Intake,
+    retry::is_the_upstreams,
     rewrite::Template,
 };
 pub(crate) use self::{intake::ReplayBudget, relay::Observer};
@@ -179,13 +181,6 @@ impl<'a> Journey<'a> {
         }
     }
 
-    /// Before another try that would meet the same trouble at once, and only then.
-    async fn pause(&mut self) {
-        if let Some(retry) = &mut self.leave {
-            tokio::time::sleep(std::mem::take(&mut retry.pause)).await;
-        }
-    }
-
     /// The next attempt's key: at once, or after a wait where the settings allow one.
     async fn pick(&self) -> Result<Attempt, NoKey> {
         let rotation = &self.live.settings.rotation;
@@ -320,36 +315,6 @@ impl<'a> Journey<'a> {
         Next::Answer(answer)
     }
 
-    /// A failure of the upstream is tried again only within the retry budget, and nobody pauses for
-    /// a key that there is not.
-    fn has_leave(&mut self, verdict: &Verdict) -> bool {
-        if !is_the_upstreams(verdict) {
-            return true;
-        }
-        if !self.pool.has_another(&self.tried, Timestamp::now()) {
-            return false;
-        }
-        let random = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-        self.leave = None;
-        self.leave = self.pool.retry(random);
-        self.had_once_more |= verdict.action == Action::RetryOnce;
-        self.leave.is_some()
-    }
-
-    /// Whether another attempt is allowed, as far as can be said before a key is chosen.
-    fn may_go_on(&self, verdict: &Verdict) -> bool {
-        let rotation = &self.live.settings.rotation;
-        let wanted = match verdict.action {
-            Action::NextKey => true,
-            Action::RetryOnce => !self.had_once_more,
-            Action::PassThrough => {
-                rotation.retry_unsafe && judge::may_have_been_carried_out(verdict)
-            }
-        };
-        let attempts = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
-        wanted && rotation.failover && attempts < rotation.max_attempts && self.intake.can_be_sent()
-    }
-
     fn relay(
         &self,
         attempt: Attempt,
@@ -384,11 +349,6 @@ impl<'a> Journey<'a> {
         headers.insert(reply::X_KMI_ATTEMPTS, self.tried.len().into());
         response.map(Either::Left)
     }
-}
-
-/// Whether the upstream failed, and not the key.
-fn is_the_upstreams(verdict: &Verdict) -> bool {
-    matches!(verdict.effect, Effect::Upstream(_))
 }
 
 fn is_json(parts: &Parts) -> bool {

@@ -110,7 +110,7 @@ impl Template {
 /// What goes on of a client's headers, in the client's order: providers know clients by it. (To
 /// take headers out of a map would change the order of the rest.)
 ///
-/// The credential's place is kept for the key. So is the length: what hyper read of the client is
+/// The credential's place is kept for the key. So is the length: what `h1` read of the client is
 /// as long as it says, so it is right for the body that is sent on.
 fn passed_on(client: &HeaderMap, credential: Credential, host: &HeaderValue) -> HeaderMap {
     let named = named_by_connection(client);

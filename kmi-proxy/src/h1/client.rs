@@ -21,6 +21,7 @@ use super::{
     out::Out,
     payload::Payload,
     scratch,
+    unseen::Unseen,
 };
 
 /// A connection that carries one request at a time.
@@ -30,11 +31,11 @@ pub(crate) struct Connection<S, B> {
     /// What is still to be written of the request.
     sending: Option<Sending<B>>,
     /// What was read of a head that is not yet whole, or behind an answer.
-    carry: Vec<u8>,
+    carry: Unseen<Vec<u8>>,
     /// What still comes of the answer's body.
     body: Payload,
     /// What came of the body together with the head, and what was wrong behind it.
-    ahead: (Bytes, Option<Error>),
+    ahead: (Unseen<Bytes>, Option<Error>),
     /// Whether another request may follow.
     keeps: bool,
 }
@@ -74,13 +75,12 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     pub(crate) fn new(stream: S) -> Self {
-        let (sending, carry, body) = (None, Vec::new(), Payload::NONE);
-        Self { stream, sending, carry, body, ahead: (Bytes::new(), None), keeps: true }
+        let (sending, carry, body) = (None, Unseen::default(), Payload::NONE);
+        Self { stream, sending, carry, body, ahead: (Unseen::default(), None), keeps: true }
     }
 
     /// Sends a request and waits for the head of its answer. The body may still be on its way
     /// then; [`Self::poll_body`] goes on with it.
-    ///
     pub(crate) async fn send(
         &mut self,
         request: &Request<()>,
@@ -121,7 +121,7 @@ where
             (self.sending, self.keeps) = (None, false);
         }
         if !self.ahead.0.is_empty() {
-            return Poll::Ready(Some(Ok(std::mem::take(&mut self.ahead.0))));
+            return Poll::Ready(Some(Ok(std::mem::take(&mut *self.ahead.0))));
         }
         if let Some(error) = self.ahead.1.take() {
             return Poll::Ready(Some(Err(error)));
@@ -204,7 +204,7 @@ where
             if before > 0 && head::may_end(&carry[before.saturating_sub(3)..]) {
                 let (parts, length) = final_head(carry)?;
                 carry.drain(..length);
-                found = parts.map(|parts| (parts, std::mem::take(carry).into()));
+                found = parts.map(|parts| (parts, std::mem::take(&mut **carry).into()));
             }
             if let Some((parts, rest)) = found {
                 return Poll::Ready(self.begin(parts, &rest, method));
@@ -229,12 +229,12 @@ where
         let taken = self.body.take(rest, |piece| ahead.extend_from_slice(piece));
         let error = match taken {
             Ok(taken) => {
-                self.carry = rest[taken..].to_vec();
+                self.carry = Unseen(rest[taken..].to_vec());
                 None
             }
             Err(error) => Some(error),
         };
-        self.ahead = (ahead.freeze(), error);
+        self.ahead = (Unseen(ahead.freeze()), error);
         Ok(Response::from_parts(parts, ()))
     }
 
@@ -321,5 +321,25 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
             self.out.add_last_chunk();
         }
         Poll::Ready(Ok(More::No))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_tells_nothing_of_what_it_carries() {
+        let request = Request::post("/x").header("authorization", "Bearer sk-canary").body(());
+        let mut connection = Connection::new(tokio::io::empty());
+        connection.sending = Some(Sending::new(&request.unwrap(), Full::<Bytes>::default()));
+        connection.carry = Unseen(b"sk-canary".to_vec());
+        connection.ahead.0 = Unseen(Bytes::from_static(b"sk-canary"));
+        let told = format!("{connection:?}");
+        let numbers = format!("{:?}", b"sk-canary").replace(['[', ']'], "");
+        assert!(told.contains("9 bytes"), "{told}");
+        assert!(!told.contains("canary") && !told.contains(&numbers), "{told}");
     }
 }

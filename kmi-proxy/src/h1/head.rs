@@ -9,12 +9,12 @@ use http::{
 };
 use memchr::memmem;
 
-use super::{Error, MAX_LINES};
+use super::{Error, MAX_LINES, unseen::Unseen};
 
 /// Header names as the other side spelled them, line by line; goes with a head as an extension.
 #[derive(Debug, Clone)]
 struct Spelling {
-    head: Bytes,
+    head: Unseen<Bytes>,
     /// Start and length of each name in `head`.
     names: Vec<(u16, u16)>,
 }
@@ -116,7 +116,7 @@ fn fields(
     }
     let mut extensions = Extensions::new();
     if !plain {
-        extensions.insert(Spelling { head: head.clone(), names });
+        extensions.insert(Spelling { head: Unseen(head.clone()), names });
     }
     Ok((headers, extensions))
 }

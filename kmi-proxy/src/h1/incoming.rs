@@ -12,7 +12,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::{io::ReadBuf, net::tcp::OwnedReadHalf};
 
-use super::{Error, MAX_HEAD, framing, head, payload::Payload, scratch};
+use super::{Error, MAX_HEAD, framing, head, payload::Payload, scratch, unseen::Unseen};
 
 /// For a client that waits for it before it sends its body.
 const GO_ON: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -24,7 +24,7 @@ const MAX_DRAINED: usize = 64 << 10;
 pub(super) struct Reader {
     socket: OwnedReadHalf,
     /// What was read and belongs to nobody yet.
-    carry: Vec<u8>,
+    carry: Unseen<Vec<u8>>,
     /// So much of it was looked through for a head's end.
     searched: usize,
     /// What still comes of the request's body.
@@ -40,7 +40,7 @@ pub(crate) struct Incoming(Source);
 #[derive(Debug)]
 enum Source {
     /// It came with its head; empty once it was taken.
-    Whole(Bytes),
+    Whole(Unseen<Bytes>),
     Coming(Arc<Mutex<Reader>>),
 }
 
@@ -78,7 +78,7 @@ impl Begun {
 
 impl Reader {
     pub(super) fn new(socket: OwnedReadHalf) -> Arc<Mutex<Self>> {
-        let (carry, body) = (Vec::new(), Payload::NONE);
+        let (carry, body) = (Unseen::default(), Payload::NONE);
         Arc::new(Mutex::new(Self { socket, carry, searched: 0, body, expects: false }))
     }
 
@@ -131,6 +131,7 @@ impl Reader {
             && let Some(begun) = Begun::read(carry)?
         {
             carry.drain(..begun.taken);
+            carry.shrink_to(0);
             return Ok(Some(begun));
         }
         if carry.len() >= MAX_HEAD {
@@ -150,7 +151,8 @@ impl Reader {
         self.searched = 0;
         self.expects = !body.is_over() && expects_continue(&parts.headers);
         self.body = body;
-        let source = whole.map_or_else(|| Source::Coming(Arc::clone(this)), Source::Whole);
+        let source =
+            whole.map_or_else(|| Source::Coming(Arc::clone(this)), |it| Source::Whole(Unseen(it)));
         Request::from_parts(parts, Incoming(source))
     }
 
@@ -243,7 +245,7 @@ impl Reader {
 
     /// Throws away what still comes; `None` at the end of the connection.
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
-        self.carry = Vec::new();
+        self.carry = Unseen::default();
         let read = ready!(scratch::poll_read(&mut self.socket, cx, <[u8]>::len));
         Poll::Ready(read.ok().filter(|read| *read > 0))
     }
@@ -264,7 +266,9 @@ impl Body for Incoming {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match &mut self.0 {
             Source::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Source::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Source::Whole(bytes) => {
+                Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut **bytes)))))
+            }
             Source::Coming(reader) => {
                 reader.lock().poll_body(cx).map(|data| data.map(|data| data.map(Frame::data)))
             }

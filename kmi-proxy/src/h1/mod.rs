@@ -20,6 +20,7 @@ mod out;
 mod payload;
 mod scratch;
 mod server;
+mod unseen;
 mod watchdog;
 
 pub(crate) use self::{

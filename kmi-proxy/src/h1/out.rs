@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
-use super::head;
+use super::{head, unseen::Unseen};
 
 /// A piece of a body up to this size is copied behind what stands before it.
 const COPIED: usize = 4 << 10;
@@ -17,8 +17,8 @@ const COPIED: usize = 4 << 10;
 /// What is written next: bytes of kmi's own, then a large piece, then what stands behind it.
 #[derive(Debug, Default)]
 pub(super) struct Out {
-    pub(super) bytes: Vec<u8>,
-    data: Bytes,
+    pub(super) bytes: Unseen<Vec<u8>>,
+    data: Unseen<Bytes>,
     tail: &'static [u8],
     /// Bytes of all that are written.
     done: usize,
@@ -47,7 +47,7 @@ impl Out {
             self.bytes.extend_from_slice(&data);
             self.bytes.extend_from_slice(tail);
         } else {
-            (self.data, self.tail) = (data, tail);
+            (self.data, self.tail) = (Unseen(data), tail);
         }
     }
 

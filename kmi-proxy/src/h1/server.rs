@@ -299,7 +299,9 @@ fn framed<B: Body>(method: &Method, parts: &mut http::response::Parts, body: &B)
         None => Framed::Chunks,
         Some(length) => Framed::Length(length),
     };
-    if framed != Framed::Bodiless {
+    // A 304 and an answer to HEAD may say what a GET would have brought; a 204 has no length at all
+    // (RFC 9110 section 8.6).
+    if framed != Framed::Bodiless || parts.status == StatusCode::NO_CONTENT {
         parts.headers.remove(header::CONTENT_LENGTH);
         parts.headers.remove(header::TRANSFER_ENCODING);
     }

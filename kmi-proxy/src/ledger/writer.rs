@@ -115,7 +115,17 @@ impl Writer {
 
     fn write(&mut self, work: &Work, sync: bool) -> Result<(), LedgerError> {
         let gaps = work.lost.gaps();
-        self.store.append(work.records.iter().chain(&gaps), &work.settings, sync)?;
+        self.append(work.records.iter().chain(&gaps), &work.settings, sync)
+    }
+
+    /// Writes lines, and shows them to those who look.
+    fn append<'r>(
+        &mut self,
+        records: impl Iterator<Item = &'r Record>,
+        settings: &SettingChanges,
+        sync: bool,
+    ) -> Result<(), LedgerError> {
+        self.store.append(records, settings, sync)?;
         *self.head.lock() = (self.store.books.seq, self.store.books.head);
         self.live.publish(self.store.appended());
         Ok(())
@@ -134,10 +144,8 @@ impl Writer {
             head: head.as_str().into(),
             note: signer.sign(count, &head).into(),
         });
-        self.store.append(std::iter::once(&record), &SettingChanges::new(), false)?;
+        self.append(std::iter::once(&record), &SettingChanges::new(), false)?;
         self.signed = self.store.books.seq;
-        *self.head.lock() = (self.store.books.seq, self.store.books.head);
-        self.live.publish(self.store.appended());
         Ok(true)
     }
 

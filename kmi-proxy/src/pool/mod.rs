@@ -166,9 +166,9 @@ impl Pool {
         state.pick(tried, model, affinity, now)
     }
 
-    /// Whether a key that a request has not tried serves now, or will by itself.
-    pub fn has_another(&self, tried: &Tried, now: Timestamp) -> bool {
-        self.state.lock().has_another(tried, now)
+    /// Whether a key that a request has not tried serves now, or will by itself until `by`.
+    pub fn has_another(&self, tried: &Tried, by: Timestamp, now: Timestamp) -> bool {
+        self.state.lock().has_another(tried, by, now)
     }
 
     /// Asks for a retry of an attempt that the upstream, not the key, has failed: the pause before

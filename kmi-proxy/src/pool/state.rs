@@ -268,9 +268,10 @@ impl State {
         everybodys
     }
 
-    pub(super) fn has_another(&self, tried: &Tried, now: Timestamp) -> bool {
+    pub(super) fn has_another(&self, tried: &Tried, by: Timestamp, now: Timestamp) -> bool {
         let epoch = self.wheel.as_ref().map_or(0, |wheel| wheel.rotation.epoch());
-        self.board.next_usable(&tried.mask(epoch, &self.inventory), now).is_some()
+        let next = self.board.next_usable(&tried.mask(epoch, &self.inventory), now);
+        next.is_some_and(|next| next <= by)
     }
 
     pub(super) fn answered(&mut self, picked: &Picked, now: Timestamp, journal: &Journal) {
