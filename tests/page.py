@@ -171,10 +171,14 @@ def rows_appear_live(kmi, browser):
     browser.until("who served last", lambda: any(label in browser.text("last") for label in LABELS))
     browser.until("the keys", lambda: "3 of 3 usable" in browser.text("usable"))
     browser.until("the shares", lambda: "of the last" in browser.text("shares-of"))
+    browser.until("what is known so far", lambda: "of 59 turns that it takes, all in order" in browser.text("proof"))
+    thin = re.search(r"confidence (\d+\.\d\d) % so far", browser.text("proof"))
+    assert thin and 0 < float(thin[1]) < 95, browser.text("proof")
     for _ in range(60):
         kmi.chat()
     browser.until("the proof", lambda: "Proven" in browser.text("proof"))
-    assert "in order, confidence" in browser.text("proof")
+    sure = re.search(r"in order, confidence (\d+\.\d\d) %", browser.text("proof"))
+    assert sure and 95 <= float(sure[1]) < 100, browser.text("proof")
     assert browser.js("return document.querySelectorAll('#shares svg .mark').length") == len(LABELS)
     assert browser.js("return document.querySelectorAll('#pulse svg .column').length") > 0
 

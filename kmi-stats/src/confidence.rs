@@ -43,6 +43,24 @@ pub fn lower_bound(conforming: u64, turns: u64) -> f64 {
     Beta::new(m, n - m + 1.0).map_or(0.0, |beta| quantile(&beta, alpha))
 }
 
+/// What people read of a confidence or a lower bound: percent with two decimals, rounded down, and
+/// never more than `99.99 %`. Any number of turns leaves a doubt, also where `f64` has no digits
+/// left for it (from 717 turns without a violation on, [`confidence`] is 1.0 to it).
+///
+/// ```
+/// use kmi_stats::confidence::{confidence, shown};
+/// assert_eq!(shown(confidence(58, 58)), "94.89 %");
+/// assert_eq!(shown(confidence(1_000_000, 1_000_000)), "99.99 %");
+/// ```
+pub fn shown(probability: f64) -> String {
+    // What is no number stands for no confidence.
+    let probability = if probability > 0.0 { probability } else { 0.0 };
+    // A product that is rounded up to the next whole number is seen when it is divided again.
+    let hundredths = (probability * 10_000.0).floor();
+    let reached = if hundredths / 10_000.0 > probability { hundredths - 1.0 } else { hundredths };
+    format!("{:.2} %", reached.min(9_999.0) / 100.0)
+}
+
 /// Bisection down to neighbouring floats. The library's own inverse iterates without a bound and
 /// does not come back for extreme shapes.
 fn quantile(beta: &Beta, p: f64) -> f64 {
@@ -108,6 +126,24 @@ mod tests {
     fn no_data_is_no_confidence() {
         assert_eq!((confidence(0, 0), lower_bound(0, 0)), (0.0, 0.0));
         assert_eq!((confidence(0, 50), lower_bound(0, 50)), (0.0, 0.0));
+    }
+
+    /// Thin data, and then as much of it as there will ever be.
+    #[test]
+    fn nothing_is_ever_shown_as_certain() {
+        for turns in (1..=2_000).chain([10_000_000, 1 << 53, u64::MAX]) {
+            for probability in [confidence(turns, turns), lower_bound(turns, turns)] {
+                let percent: f64 = shown(probability).strip_suffix(" %").unwrap().parse().unwrap();
+                assert!(percent <= 99.99, "{turns} turns: {percent}");
+                assert!(percent / 100.0 <= probability, "{turns} turns: rounded up to {percent}");
+                let proven = probability >= REQUIRED_CONFIDENCE;
+                assert_eq!(percent >= 95.0, proven, "{turns} turns: {percent} of {probability}");
+            }
+        }
+        assert_eq!([shown(0.0), shown(-1.0), shown(f64::NAN)], ["0.00 %"; 3]);
+        let near = [0.949_999, 0.949_99, 0.95, 0.999_9, 1.0, f64::INFINITY].map(shown);
+        assert_eq!(near, ["94.99 %", "94.99 %", "95.00 %", "99.99 %", "99.99 %", "99.99 %"]);
+        assert_eq!(shown(0.95f64.next_down()), "94.99 %");
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use kmi_core::state::Mode;
 use kmi_stats::{
-    confidence::MIN_TURNS,
+    confidence::{MIN_TURNS, shown},
     report::{Report, Verdict},
 };
 
-use crate::{paint::Tone, quantity::percent};
+use crate::paint::Tone;
 
 /// A judgement in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Judgement {
     pub fn of(report: &Report, mode: Mode) -> Self {
         let last = &report.window.numbers;
         let (turns, conforming) = (last.turns, last.conforming);
-        let confidence = percent(last.confidence, 2);
+        let confidence = shown(last.confidence);
         let (tone, headline, because, meaning) = match last.verdict {
             Verdict::Verified => (
                 Tone::Good,
@@ -49,7 +49,12 @@ impl Judgement {
             Verdict::InsufficientData => (
                 Tone::Warn,
                 "NOT YET PROVEN",
-                format!("{turns} of {MIN_TURNS} turns that it takes, all in order"),
+                // None broke a rule, but some may be unverifiable.
+                if conforming == turns {
+                    format!("{turns} of {MIN_TURNS} turns that it takes, all in order")
+                } else {
+                    format!("{turns} of {MIN_TURNS} turns that it takes, {conforming} in order")
+                },
                 format!("confidence {confidence} so far"),
             ),
             Verdict::Incomplete => (
@@ -76,6 +81,28 @@ impl Judgement {
 mod tests {
     use super::*;
     use crate::samples::proof;
+
+    /// What a thin trace shows in `kmi trace` and `kmi top`, and a thick one.
+    #[test]
+    fn it_is_never_certain_and_least_of_all_on_thin_data() {
+        for turns in (1..=400).chain([1_000, 1_000_000, u64::MAX / 2]) {
+            let it = Judgement::of(&proof(turns, 0), Mode::Auto);
+            let told = format!("{} {} {}", it.headline, it.because, it.meaning);
+            assert!(!told.contains("100 %") && !told.contains("100.00"), "{turns}: {told}");
+            assert_eq!(it.headline == "ROTATION PROVEN", turns >= MIN_TURNS, "{turns}: {told}");
+        }
+        let told = |turns| Judgement::of(&proof(turns, 0), Mode::Auto).meaning;
+        assert_eq!([told(1), told(58)], ["confidence 5.00 % so far", "confidence 94.89 % so far"]);
+    }
+
+    #[test]
+    fn what_cannot_be_checked_is_not_called_in_order() {
+        let mut report = proof(12, 0);
+        report.window.numbers.conforming = 9;
+        report.window.numbers.unverifiable = 3;
+        let told = Judgement::of(&report, Mode::Auto).because;
+        assert_eq!(told, "12 of 59 turns that it takes, 9 in order");
+    }
 
     #[test]
     fn the_words_follow_the_verdict() {

@@ -2,14 +2,13 @@
 
 use kmi_core::display::visible;
 use kmi_stats::{
-    confidence::MIN_TURNS,
+    confidence::{MIN_TURNS, shown},
     report::{Numbers, Report, Verdict},
 };
 
 use crate::{
     bars::{apart, right, shares},
     paint::{Paint, Tone, cell, trimmed, wrap},
-    quantity::percent,
 };
 
 /// Most gaps and findings that are listed one by one.
@@ -49,7 +48,7 @@ fn why(report: &Report) -> String {
     match all.verdict {
         Verdict::Verified => format!(
             "with {} confidence at least 95 % of turns rotate correctly.",
-            percent(all.confidence, 2)
+            shown(all.confidence)
         ),
         Verdict::InsufficientData => format!(
             "{} prove nothing yet; {MIN_TURNS} without a violation are needed.",
@@ -121,8 +120,8 @@ fn numbers(report: &Report, width: u16, paint: Paint) -> String {
     row("turns", &|it| it.turns.to_string());
     row("conforming", &|it| it.conforming.to_string());
     row("violations", &|it| it.violations.to_string());
-    row("confidence", &|it| percent(it.confidence, 2));
-    row("lower bound of the rate", &|it| percent(it.lower_bound, 2));
+    row("confidence", &|it| shown(it.confidence));
+    row("lower bound of the rate", &|it| shown(it.lower_bound));
     row("largest pair gap (at most 1)", &|it| format!("{:.2}", it.max_pair_gap));
     row("immediate repeats", &|it| it.repeats.to_string());
     row("open", &|it| it.open.to_string());

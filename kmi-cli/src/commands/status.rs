@@ -10,11 +10,11 @@ use kmi_proxy::{
     ledger::{LedgerError, Reader},
 };
 use kmi_stats::{
-    confidence::MIN_TURNS,
+    confidence::{MIN_TURNS, shown},
     report::{Report, Verdict},
     verify::{InFlight, Options, Verifier},
 };
-use kmi_tui::{quantity::percent, status_table::status_table};
+use kmi_tui::status_table::status_table;
 use serde::Serialize;
 
 use super::{Context, verify};
@@ -141,7 +141,8 @@ pub(crate) fn proof(home: &Home) -> Result<Report, LedgerError> {
     Ok(verifier.report(&in_flight))
 }
 
-/// The fairness of the last turns in one line; never 100 % on thin data.
+/// The fairness of the last turns in one line: a confidence only where there is a proof, and never
+/// 100 %.
 pub(super) fn in_words(report: &Report) -> String {
     let window = &report.window.numbers;
     let (m, n) = (window.conforming, window.turns);
@@ -152,9 +153,48 @@ pub(super) fn in_words(report: &Report) -> String {
         Verdict::Violated => {
             format!("VIOLATED: {m} of the last {n} turns in order; see `kmi verify`")
         }
-        Verdict::Incomplete | Verdict::Verified => {
-            let confidence = percent(window.confidence, 2);
+        Verdict::Incomplete => {
+            format!("{m} of the last {n} turns in order, not all can be checked; see `kmi verify`")
+        }
+        Verdict::Verified => {
+            let confidence = shown(window.confidence);
             format!("{m} of the last {n} turns in order, confidence {confidence}")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kmi_stats::confidence::confidence;
+
+    use super::*;
+
+    fn told(verdict: Verdict, conforming: u64, turns: u64) -> String {
+        let mut report = Verifier::new(Options::default()).report(&InFlight::None);
+        let window = &mut report.window.numbers;
+        (window.verdict, window.conforming, window.turns) = (verdict, conforming, turns);
+        window.confidence = confidence(conforming, turns);
+        in_words(&report)
+    }
+
+    /// What `kmi status` and `kmi auto` say.
+    #[test]
+    fn only_a_proof_has_a_confidence_and_none_is_certain() {
+        for turns in 0..59 {
+            let told = told(Verdict::InsufficientData, turns, turns);
+            assert_eq!(told, format!("{turns} turns so far; it takes 59 to judge"));
+        }
+        for turns in [59, 200, 1_000, 1_000_000] {
+            let told = told(Verdict::Verified, turns, turns);
+            assert!(told.contains(", confidence 9") && !told.contains("100.00"), "{told}");
+        }
+        assert_eq!(
+            told(Verdict::Incomplete, 199, 200),
+            "199 of the last 200 turns in order, not all can be checked; see `kmi verify`"
+        );
+        assert_eq!(
+            told(Verdict::Violated, 199, 200),
+            "VIOLATED: 199 of the last 200 turns in order; see `kmi verify`"
+        );
     }
 }

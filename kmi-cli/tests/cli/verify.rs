@@ -51,6 +51,30 @@ fn too_few_turns_prove_nothing() {
     assert_eq!(User::new().run("verify --json").json()["confidence"], 0.0);
 }
 
+/// On every surface that is no screen; kmi-tui and the feed have tests of their own.
+#[test]
+fn thin_data_never_looks_certain() {
+    let user = after_turns(12);
+    let args = ["status", "auto", "verify", "verify --window 5"];
+    for args in args.into_iter().chain(["simulate --keys 3 --turns 12", "demo --requests 12"]) {
+        let run = user.run(args);
+        let told = run.told();
+        assert!(!told.contains("100 %") && !told.contains("100.00 %"), "{args}: {told}");
+        assert!(told.contains("takes 59") || told.contains("59 without"), "{args}: {told}");
+        let json = user.run(&format!("-q {args} --json")).json();
+        let fairness = json.get("fairness").unwrap_or(&json);
+        if fairness["confidence"].is_null() {
+            assert_eq!(args, "auto", "{json}");
+            continue;
+        }
+        for numbers in [fairness, &fairness["window"]] {
+            assert_eq!(numbers["verdict"], "insufficient_data", "{args}");
+            let confidence = numbers["confidence"].as_f64().unwrap();
+            assert!(confidence < 0.95, "{args}: {confidence}");
+        }
+    }
+}
+
 #[test]
 fn an_export_proves_the_same() {
     let user = after_turns(60);

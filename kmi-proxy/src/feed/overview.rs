@@ -8,6 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use kmi_stats::{
+    confidence::shown,
     recent::Recent,
     report::Report,
     verify::{Flight, InFlight},
@@ -47,6 +48,10 @@ pub struct Overview {
     /// The fairness of the last turns stands in its `window`; its other numbers are those of
     /// the lines that the proxy happens to remember.
     pub fairness: Report,
+    /// That window's confidence as people read it. The page shows this text, so that how it is
+    /// rounded stands in one place.
+    #[serde(default)]
+    pub confidence: String,
 }
 
 impl Overview {
@@ -146,11 +151,9 @@ impl Painter {
         let in_flight = flights(source.in_flight());
         self.fetch();
         let now = Timestamp::now();
-        let overview = Overview {
-            ts: now,
-            status: source.status(now),
-            fairness: self.recent.report(&self.in_flight),
-        };
+        let fairness = self.recent.report(&self.in_flight);
+        let confidence = shown(fairness.window.numbers.confidence);
+        let overview = Overview { ts: now, status: source.status(now), fairness, confidence };
         self.in_flight = in_flight;
         if !overview.is_news(self.before.as_ref()) {
             return None;

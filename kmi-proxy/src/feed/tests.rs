@@ -166,6 +166,7 @@ async fn pictures_come_when_something_changed_and_only_while_somebody_looks() {
     };
     let first = pictures().await;
     assert_eq!((first.status.snapshot.mode, first.fairness.window.numbers.turns), (Mode::Auto, 70));
+    assert_eq!(first.confidence, "97.24 %", "what the page shows");
     home.shown.lock().snapshot.mode = Mode::Manual;
     let second = pictures().await;
     assert_eq!(second.status.snapshot.mode, Mode::Manual);
@@ -190,6 +191,7 @@ fn time_alone_is_no_news() {
         ts: at(0),
         status: home.status(at(0)),
         fairness: kmi_stats::recent::Recent::default().report(&kmi_stats::verify::InFlight::None),
+        confidence: String::new(),
     };
     let (first, mut later) = (picture(), picture());
     later.ts = at(60);

@@ -14,7 +14,11 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kmi_core::trace::{Epoch, Gap, Record};
+use kmi_core::{
+    inventory::Served,
+    key::KeyId,
+    trace::{Epoch, Gap, Record},
+};
 
 use super::{
     error::LedgerError,
@@ -52,13 +56,27 @@ pub struct Resumed {
     pub cursor: Option<usize>,
     /// The newest turn that was given out or left out; 0 for none.
     pub last_turn: u64,
+    /// Who served the last turn, where that was in an epoch before `epoch`.
+    pub served_before: Option<Served>,
 }
 
 impl Resumed {
+    /// Who served the last turn. Not always who stands at the cursor: that is another key where
+    /// the one that served has gone since.
+    pub fn served(&self) -> Option<Served> {
+        self.served_before.clone().or_else(|| standing(self.epoch.as_ref()?, self.cursor?))
+    }
+
     /// The newest epoch, if its ring may be gone on with.
     pub fn epoch_in_force(&self) -> Option<&Epoch> {
         self.epoch.as_ref().filter(|epoch| epoch.epoch == self.epoch_number)
     }
+}
+
+/// The key that stands in a slot of an epoch's ring.
+fn standing(epoch: &Epoch, slot: usize) -> Option<Served> {
+    let key = epoch.keys.get(*epoch.ring.get(slot)? as usize)?;
+    Some(Served { id: KeyId::parse(&key.key)?, label: Arc::clone(&key.label), tier: key.tier })
 }
 
 /// The pages of a state directory, and the names of those that cannot be used.
@@ -111,15 +129,31 @@ pub(super) fn recover(
     store.mark(false, boot.as_deref())?;
     store.append(std::iter::empty::<&Record>(), &BTreeMap::new(), true)?;
     for (upstream, progress) in &store.books.upstreams {
+        let page = pages.whole.get(upstream);
         let resumed = Resumed {
             epoch: store.newest_epoch(upstream)?,
             epoch_number: progress.top_epoch,
             cursor: progress.cursor,
             last_turn: progress.last_turn,
+            served_before: served_before(store, upstream, progress, page)?,
         };
         recovered.upstreams.insert(Arc::clone(upstream), resumed);
     }
     Ok(recovered)
+}
+
+/// See [`Resumed::served_before`]; `None` as well where the page, or the epoch's line, is lost.
+fn served_before(
+    store: &Store,
+    upstream: &str,
+    progress: &Progress,
+    page: Option<&TurnPage>,
+) -> Result<Option<Served>, LedgerError> {
+    let last = page.and_then(|page| page.lookup(progress.last_turn));
+    let Some((epoch, slot)) = last.filter(|(epoch, _)| *epoch < progress.epoch) else {
+        return Ok(None);
+    };
+    Ok(store.epoch(upstream, epoch)?.and_then(|epoch| standing(&epoch, slot)))
 }
 
 /// What is known of the turns of one upstream.

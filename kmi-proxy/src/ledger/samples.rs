@@ -1,6 +1,6 @@
 //! Records for the ledger's tests.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use jiff::Timestamp;
 use kmi_core::{
@@ -8,6 +8,11 @@ use kmi_core::{
     outcome::Outcome,
     state::{Mode, Policy},
     trace::{Attempt, Epoch, EpochKey, ModeChange, Record},
+};
+
+use super::{
+    Sink, StoredSettings, TurnPage,
+    queue::{self, Queue},
 };
 
 /// `n` seconds after some start.
@@ -69,6 +74,39 @@ pub(crate) fn epoch(upstream: &str, number: u64, keys: u32) -> Epoch {
         ring: (0..keys).collect(),
         cursor: None,
     }
+}
+
+/// The ends of a ledger without a writer: a test takes what was recorded.
+#[derive(Debug)]
+pub(crate) struct Unwritten(Arc<Queue>);
+
+impl Default for Unwritten {
+    fn default() -> Self {
+        Self(Arc::new(Queue::new(queue::CAPACITY)))
+    }
+}
+
+impl Unwritten {
+    pub(crate) fn sink(&self) -> Sink {
+        Sink(Arc::clone(&self.0))
+    }
+
+    pub(crate) fn settings(&self) -> StoredSettings {
+        StoredSettings { values: Arc::default(), queue: Arc::clone(&self.0) }
+    }
+
+    /// What was recorded since the last time.
+    pub(crate) fn take(&self) -> Vec<Record> {
+        self.0.take(Vec::new()).records
+    }
+}
+
+/// The page in a file, which is made when it is not there.
+pub(crate) fn page(path: &Path) -> TurnPage {
+    if !path.exists() {
+        TurnPage::create(path, "kimi", 0).unwrap();
+    }
+    TurnPage::open(path).map_err(|error| format!("{error:?}")).unwrap()
 }
 
 /// The mode was set.

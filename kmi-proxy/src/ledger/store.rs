@@ -9,7 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 use kmi_core::trace::{ChainHash, Epoch, Record, seal};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Params, Transaction, params};
 
 use super::{error::LedgerError, files, progress::Progress, schema};
 
@@ -158,8 +158,18 @@ impl Store {
     /// The newest epoch line of an upstream.
     pub(super) fn newest_epoch(&self, upstream: &str) -> Result<Option<Epoch>, LedgerError> {
         let sql = "SELECT seq, line FROM epochs WHERE upstream = ?1 ORDER BY seq DESC LIMIT 1";
+        self.read_epoch(sql, [upstream])
+    }
+
+    /// An epoch of an upstream, while its line is kept.
+    pub(super) fn epoch(&self, upstream: &str, epoch: u64) -> Result<Option<Epoch>, LedgerError> {
+        let sql = "SELECT seq, line FROM epochs WHERE upstream = ?1 AND epoch = ?2";
+        self.read_epoch(sql, params![upstream, signed(epoch)])
+    }
+
+    fn read_epoch(&self, sql: &str, of: impl Params) -> Result<Option<Epoch>, LedgerError> {
         let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-        let row: Option<(i64, String)> = self.db.query_row(sql, [upstream], read).optional()?;
+        let row: Option<(i64, String)> = self.db.query_row(sql, of, read).optional()?;
         let Some((seq, line)) = row else { return Ok(None) };
         let damaged = |what| LedgerError::Damaged { seq: seq.unsigned_abs(), what };
         serde_json::from_str(&line).map(Some).map_err(|error| damaged(error.to_string()))

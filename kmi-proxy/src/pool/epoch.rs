@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kmi_core::{
-    inventory::{Inventory, Served},
+    inventory::Inventory,
     key::KeyId,
     ring::{Ring, RingError},
     rotation::Rotation,
@@ -30,7 +30,7 @@ pub(super) fn begin(
     {
         return Ok(Rotation::resume(ring, old.epoch, before.cursor, last_turn));
     }
-    let served = before.and_then(served);
+    let served = before.and_then(Resumed::served);
     let cursor = inventory.inherit(&ring, served.as_ref());
     let number = before.map_or(0, |before| before.epoch_number) + 1;
     let rotation = Rotation::resume(ring, number, cursor, last_turn);
@@ -69,10 +69,4 @@ fn same(old: &Epoch, inventory: &Inventory, ring: &Ring) -> bool {
             KeyId::parse(&old.key) == Some(new.id)
                 && (old.weight, old.tier) == (new.weight, new.priority)
         })
-}
-
-fn served(before: &Resumed) -> Option<Served> {
-    let epoch = before.epoch.as_ref()?;
-    let key = epoch.keys.get(*epoch.ring.get(before.cursor?)? as usize)?;
-    Some(Served { id: KeyId::parse(&key.key)?, label: Arc::clone(&key.label), tier: key.tier })
 }

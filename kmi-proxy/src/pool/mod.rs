@@ -8,13 +8,27 @@ mod affinity;
 mod epoch;
 mod files;
 mod journal;
+mod lock;
 mod quota;
 mod sessions;
 mod state;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+pub(crate) use self::waiting::{Wait, WaitingRoom};
+pub use self::{
+    affinity::Affinity,
+    files::{Owner, SeveralAccounts, is_file_id},
+    journal::Journal,
+};
+use self::{files::Files, lock::Mutex, state::State};
+use crate::{
+    ledger::{Resumed, TurnPage},
+    upstream::Upstream,
+};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use kmi_core::{
@@ -32,19 +46,6 @@ use kmi_health::{
     board::{Board, Exhausted},
     breaker::AttemptId,
     classify::Verdict,
-};
-use parking_lot::Mutex;
-
-pub(crate) use self::waiting::{Wait, WaitingRoom};
-pub use self::{
-    affinity::Affinity,
-    files::{Owner, SeveralAccounts, is_file_id},
-    journal::Journal,
-};
-use self::{files::Files, state::State};
-use crate::{
-    ledger::{Resumed, TurnPage},
-    upstream::Upstream,
 };
 
 /// The keys of one upstream.
@@ -342,7 +343,9 @@ pub struct Tried {
 impl Tried {
     /// Adds the key of an attempt.
     pub fn add(&mut self, picked: &Picked) {
+        // What a reload has renumbered since the attempt before is right in `picked`.
         self.epoch = picked.epoch;
+        self.mask.clone_from(&picked.tried);
         self.mask.insert(picked.index);
         self.ids.push(picked.key.id);
     }

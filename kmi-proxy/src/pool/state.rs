@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 use kmi_core::{
     eligible::{Eligible, KeySet},
-    inventory::{Inventory, Key},
+    inventory::{Inventory, Key, Served},
     key::KeyId,
     outcome::Outcome,
     ring::RingError,
@@ -56,6 +56,8 @@ pub(super) struct State {
 #[derive(Debug)]
 struct Wheel {
     rotation: Rotation,
+    /// Who served the last turn before its ring was taken, and that turn's number.
+    before: (Option<Served>, u64),
     eligible: Eligible,
     /// The ids as the trace has them, by key number.
     ids: Vec<Arc<str>>,
@@ -110,6 +112,7 @@ impl State {
         self.wheel = rotation.map(|rotation| Wheel {
             eligible: Eligible::of(self.board.usable(), Arc::clone(rotation.ring())),
             ids: inventory.keys().iter().map(|key| key.id.to_string().into()).collect(),
+            before: (before.as_ref().and_then(Resumed::served), rotation.last_turn()),
             rotation,
         });
         self.resting = before;
@@ -120,8 +123,10 @@ impl State {
 
     /// Where the rotation stands, in the form that a new one continues from.
     fn resumed(&self, name: &Arc<str>, now: Timestamp) -> Option<Resumed> {
-        let Some(Wheel { rotation, .. }) = &self.wheel else { return self.resting.clone() };
+        let Some(wheel) = &self.wheel else { return self.resting.clone() };
+        let (Wheel { rotation, .. }, (served, turn)) = (wheel, &wheel.before);
         Some(Resumed {
+            served_before: served.clone().filter(|_| *turn == rotation.last_turn()),
             epoch: Some(epoch::record(name, &self.inventory, rotation, now)),
             epoch_number: rotation.epoch(),
             cursor: rotation.cursor(),

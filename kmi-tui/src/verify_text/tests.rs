@@ -207,6 +207,17 @@ fn an_empty_trace_has_no_praise() {
     assert!(text.contains("no turns yet") && text.contains("nothing to compare"), "{text}");
 }
 
+/// Thin data least of all; but 10,000,000 turns, where the number is 1.0 to `f64`, neither.
+#[test]
+fn no_trace_is_ever_called_certain() {
+    for turns in (0..=300).chain([1_000, 10_000_000]) {
+        let verdict = if turns < 59 { Verdict::InsufficientData } else { Verdict::Verified };
+        let text = text(&report(verdict, turns, turns));
+        assert!(!text.contains("100 %") && !text.contains("100.00"), "{text}");
+        assert_eq!(text.starts_with("verified: with 9"), turns >= 59, "{text}");
+    }
+}
+
 #[test]
 fn several_upstreams_have_a_line_each() {
     let mut report = report(Verdict::Verified, 300, 300);

@@ -1,5 +1,6 @@
 use std::{collections::BTreeSet, fs};
 
+use kmi_core::trace::EpochKey;
 use proptest::prelude::*;
 
 use super::*;
@@ -87,6 +88,45 @@ fn turns_in_flight_become_gaps_with_slots() {
     assert_eq!((resumed.last_turn, resumed.cursor), (6, Some(2)));
     assert_eq!(resumed.epoch_in_force(), Some(&epoch("kimi", 1, 3)));
     assert!(restart(dir.path()).1.is_empty(), "a gap is declared once");
+}
+
+/// The key that served last has gone, and the ring that came then has had no turn: who stands at
+/// its cursor has not served.
+#[test]
+fn who_served_last_is_known_over_a_ring_without_turns() {
+    let mut home = home();
+    let ring = |number, keys: &[u32], cursor| {
+        let named = keys.iter().map(|key| EpochKey {
+            key: format!("k-{key:08x}").into(),
+            label: format!("key-{key}").into(),
+            weight: 1,
+            tier: 0,
+        });
+        let keys = named.collect();
+        Record::Epoch(Epoch { keys, cursor, ..epoch("kimi", number, 3) })
+    };
+    home.append(&[ring(1, &[10, 20, 30], None)]);
+    for turn in 1..=2 {
+        home.give_out(turn, 1);
+        home.end(turn, 1);
+    }
+    let resumed = |dir: &Path| restart(dir).0.upstreams["kimi"].clone();
+    let id = |resumed: &Resumed| resumed.served().map(|served| served.id.to_string());
+    let dir = home.die();
+    let alone = resumed(dir.path());
+    assert_eq!((alone.served_before.clone(), id(&alone)), (None, Some("k-00000014".into())));
+
+    let mut store = Store::open(dir.path()).unwrap();
+    let records = [ring(2, &[10, 30, 40], Some(0))];
+    store.append(records.iter(), &SettingChanges::new(), false).unwrap();
+    drop(store);
+    for _ in 0..2 {
+        let resumed = resumed(dir.path());
+        assert_eq!((resumed.cursor, id(&resumed)), (Some(0), Some("k-00000014".into())));
+    }
+
+    fs::remove_file(page::path_for(dir.path(), "kimi")).unwrap();
+    assert_eq!(resumed(dir.path()).served_before, None, "nobody knows any more");
 }
 
 #[test]

@@ -43,7 +43,7 @@ export class Summary {
   picture(picture) {
     this.#keys(picture.snapshot);
     const { window, chain } = picture.fairness;
-    const [tone, headline, because, meaning] = judgement(window, chain.ok);
+    const [tone, headline, because, meaning] = judgement(window, picture.confidence, chain.ok);
     const manual = picture.snapshot.mode === "manual";
     put(at("proof"), [
       el("p", { class: `big ${tone}` }, headline),

@@ -115,17 +115,17 @@ export function back(key, now) {
   return key.state === "blocked" && NEEDS_USER.includes(key.reason) ? "needs you" : "";
 }
 
-/** A judgement on the rotation: tone, headline, what it rests on, what it means. */
-export function judgement(numbers, chainOk) {
+/** A judgement on the rotation: tone, headline, what it rests on, what it means. `sure` is its
+    confidence in words, which kmi itself rounds. */
+export function judgement(numbers, sure, chainOk) {
   const { turns, conforming, violations } = numbers;
-  const sure = percent(numbers.confidence, 2);
   switch (numbers.verdict) {
     case "verified":
       return ["good", "✓ Proven", `${conforming} of ${turns} turns in order, confidence ${sure}`, "so sure it is that at least 95 % of turns rotate correctly"];
     case "insufficient_data":
       return turns === 0
         ? ["dim", "Not yet proven", "no turns yet; it takes 59", ""]
-        : ["warn", "Not yet proven", `${turns} of 59 turns that it takes, all in order`, `confidence ${sure} so far`];
+        : ["warn", "Not yet proven", `${turns} of 59 turns that it takes, ${conforming === turns ? "all" : conforming} in order`, `confidence ${sure} so far`];
     case "incomplete":
       return ["warn", "Not proven", "nothing is out of order, but not every turn can be checked", "kmi verify says which"];
     default: {
