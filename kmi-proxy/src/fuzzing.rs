@@ -10,7 +10,7 @@ use jiff::{Timestamp, ToSpan as _};
 use kmi_core::{
     display,
     key::ApiKey,
-    trace::{Evidence, Line},
+    trace::{Evidence, Familiar, Line},
 };
 use kmi_health::{
     UpstreamKind,
@@ -153,8 +153,9 @@ pub fn wire(data: &[u8]) {
 /// of a line agree.
 pub fn trace(data: &[u8]) {
     let mut verifier = Verifier::new(Options { window: 8, ..Options::default() });
+    let mut familiar = Familiar::default();
     for line in data.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        if let Some(quick) = Evidence::scan(line) {
+        if let Some(quick) = Evidence::scan(line, &mut familiar) {
             assert_eq!(Evidence::read(line).expect("the slow reader takes it too"), quick);
         }
         drop(Line::parse(line));

@@ -63,6 +63,12 @@ impl ChiSquare {
 mod tests {
     use super::*;
 
+    #[test]
+    fn the_level_itself_is_no_bias() {
+        let at = |p| ChiSquare { p, ..ChiSquare::default() }.is_biased();
+        assert!(!at(BIAS_LEVEL) && at(BIAS_LEVEL.next_down()));
+    }
+
     fn even(observed: &[u64]) -> ChiSquare {
         let total: u64 = observed.iter().sum();
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]

@@ -55,9 +55,9 @@ pub fn lower_bound(conforming: u64, turns: u64) -> f64 {
 pub fn shown(probability: f64) -> String {
     // What is no number stands for no confidence.
     let probability = if probability > 0.0 { probability } else { 0.0 };
-    // A product that is rounded up to the next whole number is seen when it is divided again.
-    let hundredths = (probability * 10_000.0).floor();
-    let reached = if hundredths / 10_000.0 > probability { hundredths - 1.0 } else { hundredths };
+    // The nearest step, or the one below: a product alone may lie on either side of a step.
+    let nearest = (probability * 10_000.0).round();
+    let reached = if nearest / 10_000.0 > probability { nearest - 1.0 } else { nearest };
     format!("{:.2} %", reached.min(9_999.0) / 100.0)
 }
 
@@ -143,7 +143,17 @@ mod tests {
         assert_eq!([shown(0.0), shown(-1.0), shown(f64::NAN)], ["0.00 %"; 3]);
         let near = [0.949_999, 0.949_99, 0.95, 0.999_9, 1.0, f64::INFINITY].map(shown);
         assert_eq!(near, ["94.99 %", "94.99 %", "95.00 %", "99.99 %", "99.99 %", "99.99 %"]);
-        assert_eq!(shown(0.95f64.next_down()), "94.99 %");
+    }
+
+    /// Just below each step: some of these products are rounded up to the step.
+    #[test]
+    fn what_falls_short_by_a_hair_is_not_shown_as_reached() {
+        for step in 1..10_000 {
+            let reached = f64::from(step) / 10_000.0;
+            let hundredths = |shown: String| shown.replace(['.', '%', ' '], "").parse::<i32>();
+            assert_eq!(hundredths(shown(reached)), Ok(step));
+            assert_eq!(hundredths(shown(reached.next_down())), Ok(step - 1));
+        }
     }
 
     #[test]

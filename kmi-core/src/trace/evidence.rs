@@ -5,7 +5,7 @@
 //! nothing; [`Evidence::read`] takes any JSON with the same fields. Whatever the first accepts,
 //! the second reads alike: a property test says so.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -54,7 +54,9 @@ pub struct Evidence<'a> {
 impl<'a> Evidence<'a> {
     /// Reads a line that has exactly the form that kmi writes; `None` for every other line,
     /// among them good ones.
-    pub fn scan(line: &'a [u8]) -> Option<Self> {
+    ///
+    /// `familiar` is carried from line to line; it changes nothing but the time that this takes.
+    pub fn scan(line: &'a [u8], familiar: &mut Familiar) -> Option<Self> {
         let (body, hash) = Place::split(line)?;
         let mut it = Scanner::new(body);
         it.literal(br#"{"type":"attempt","seq":"#)?;
@@ -81,29 +83,7 @@ impl<'a> Evidence<'a> {
         it.string()?;
         it.literal(br#","session_id":"#)?;
         it.string_or_null()?;
-        it.literal(br#","attempt":"#)?;
-        it.number()?;
-        it.literal(br#","mode":"#)?;
-        it.string()?;
-        it.literal(br#","policy":"#)?;
-        it.string()?;
-        it.literal(br#","upstream":"#)?;
-        let upstream = text(it.string()?)?;
-        it.literal(br#","method":"#)?;
-        it.string()?;
-        it.literal(br#","path":"#)?;
-        it.string()?;
-        it.literal(br#","model":"#)?;
-        it.string_or_null()?;
-        it.literal(br#","stream":"#)?;
-        it.truth_or_null()?;
-        it.literal(br#","status":"#)?;
-        it.number_or_null()?;
-        it.literal(br#","outcome":"#)?;
-        it.string()?;
-        it.literal(br#","error":"#)?;
-        it.string_or_null()?;
-        it.literal(br#","queue_ms":"#)?;
+        let upstream = text(familiar.pass(&mut it)?)?;
         it.number()?;
         it.literal(br#","connect_ms":"#)?;
         it.number()?;
@@ -185,6 +165,69 @@ impl<'a> Evidence<'a> {
             prompt_tokens: it.prompt_tokens,
             completion_tokens: it.completion_tokens,
         })
+    }
+}
+
+/// The stretch of a line that most often is as in the line before: who asked for what, and how it
+/// ended. The same bytes between the same neighbours are the same fields, so what was read once
+/// is passed by one comparison.
+#[derive(Debug, Clone, Default)]
+pub struct Familiar {
+    /// From `,"attempt":` up to and including `,"queue_ms":`.
+    stretch: Vec<u8>,
+    /// Where in it the upstream's name stands.
+    upstream: Range<usize>,
+}
+
+impl Familiar {
+    /// Longer stretches are not remembered, in bytes.
+    const LONGEST: usize = 1024;
+
+    /// Steps over the stretch and returns the upstream's name.
+    fn pass<'a>(&mut self, it: &mut Scanner<'a>) -> Option<&'a [u8]> {
+        let line = it.rest();
+        if !self.stretch.is_empty() && line.starts_with(&self.stretch) {
+            it.take(self.stretch.len())?;
+            return line.get(self.upstream.clone());
+        }
+        let upstream = Self::read(it)?;
+        let stretch = line.len() - it.rest().len();
+        if stretch <= Self::LONGEST {
+            self.stretch.clear();
+            self.stretch.extend_from_slice(&line[..stretch]);
+            self.upstream.clone_from(&upstream);
+        }
+        line.get(upstream)
+    }
+
+    fn read(it: &mut Scanner<'_>) -> Option<Range<usize>> {
+        let line = it.rest().len();
+        it.literal(br#","attempt":"#)?;
+        it.number()?;
+        it.literal(br#","mode":"#)?;
+        it.string()?;
+        it.literal(br#","policy":"#)?;
+        it.string()?;
+        it.literal(br#","upstream":"#)?;
+        // After the quote.
+        let from = line - it.rest().len() + 1;
+        let upstream = from..from + it.string()?.len();
+        it.literal(br#","method":"#)?;
+        it.string()?;
+        it.literal(br#","path":"#)?;
+        it.string()?;
+        it.literal(br#","model":"#)?;
+        it.string_or_null()?;
+        it.literal(br#","stream":"#)?;
+        it.truth_or_null()?;
+        it.literal(br#","status":"#)?;
+        it.number_or_null()?;
+        it.literal(br#","outcome":"#)?;
+        it.string()?;
+        it.literal(br#","error":"#)?;
+        it.string_or_null()?;
+        it.literal(br#","queue_ms":"#)?;
+        Some(upstream)
     }
 }
 

@@ -10,5 +10,5 @@ pub mod record;
 mod scan;
 
 pub use chain::{ChainHash, Line, LineError, Place, seal};
-pub use evidence::Evidence;
+pub use evidence::{Evidence, Familiar};
 pub use record::{Attempt, Checkpoint, Epoch, EpochKey, Gap, HealthChange, ModeChange, Record};

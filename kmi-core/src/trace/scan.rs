@@ -16,6 +16,11 @@ impl<'a> Scanner<'a> {
         Self { rest: line }
     }
 
+    /// What has not been stepped over.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// These bytes come next.
     #[inline]
     pub(super) fn literal<const N: usize>(&mut self, expected: &[u8; N]) -> Option<()> {

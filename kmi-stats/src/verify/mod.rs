@@ -29,7 +29,7 @@ use std::{
 
 use kmi_core::{
     display::visible,
-    trace::{Attempt, ChainHash, Evidence, Line, LineError, Place, Record},
+    trace::{Attempt, ChainHash, Evidence, Familiar, Line, LineError, Place, Record},
 };
 
 use self::{
@@ -107,6 +107,7 @@ pub enum Refused {
 pub struct Verifier {
     window: usize,
     chain: Chain,
+    familiar: Familiar,
     upstreams: BTreeMap<Arc<str>, Upstream>,
     loose_violations: u64,
     found: Findings,
@@ -120,6 +121,7 @@ impl Verifier {
         Self {
             window: options.window.clamp(1, MAX_WINDOW),
             chain: Chain::new(options.head, options.signer),
+            familiar: Familiar::default(),
             upstreams: BTreeMap::new(),
             loose_violations: 0,
             found: Findings::default(),
@@ -140,7 +142,7 @@ impl Verifier {
             self.chain.garbage("the line is too long");
             return Ok(());
         }
-        if let Some(evidence) = Evidence::scan(line) {
+        if let Some(evidence) = Evidence::scan(line, &mut self.familiar) {
             self.attempt(evidence);
             return Ok(());
         }

@@ -53,6 +53,28 @@ fn line(attempt: Attempt) -> Vec<u8> {
     out
 }
 
+/// What is left of having read a line.
+fn familiar_with(line: &[u8]) -> Familiar {
+    let mut familiar = Familiar::default();
+    assert!(Evidence::scan(line, &mut familiar).is_some() && !familiar.stretch.is_empty());
+    familiar
+}
+
+#[test]
+fn what_is_familiar_is_read_alike_and_what_is_not_anew() {
+    let same = Attempt { queue_ms: 7, latency_ms: 8, ..attempt() };
+    let other = Attempt { upstream: "open".into(), ..attempt() };
+    let failed = Attempt { outcome: Outcome::Quota, error: Some("spent".into()), ..attempt() };
+    let long = Attempt { path: "p".repeat(2 * Familiar::LONGEST).into(), ..attempt() };
+    let mut familiar = Familiar::default();
+    for attempt in [attempt(), same.clone(), other.clone(), other, failed, long, same] {
+        let line = line(attempt);
+        let seen = Evidence::scan(&line, &mut familiar).expect("the form that kmi writes");
+        assert_eq!(seen, Evidence::read(&line).unwrap());
+        assert!(familiar.stretch.len() <= Familiar::LONGEST);
+    }
+}
+
 /// A field that is added to [`Attempt`] must be added to the scan: without it `kmi verify` would
 /// still be right, but slow.
 #[test]
@@ -72,7 +94,8 @@ fn kmis_own_lines_take_the_fast_way() {
     let wide = Attempt { eligible: Arc::new(KeySet::full(200)), ..attempt() };
     for attempt in [attempt(), no_turn, bare, foreign, wide] {
         let line = line(attempt.clone());
-        let seen = Evidence::scan(&line).expect("the form that kmi writes");
+        let seen =
+            Evidence::scan(&line, &mut Familiar::default()).expect("the form that kmi writes");
         assert_eq!(seen, Evidence::read(&line).unwrap());
         assert_eq!((seen.place.seq, seen.place.hash), (5, seen.place.computed));
         assert_eq!((seen.ts, seen.turn, seen.epoch), (attempt.ts, attempt.turn, attempt.epoch));
@@ -87,10 +110,11 @@ fn kmis_own_lines_take_the_fast_way() {
 #[test]
 fn everything_else_is_left_to_the_parser() {
     let text = String::from_utf8(line(attempt())).unwrap();
-    let odd = |from: &str, to: &str| {
+    let mut familiar = familiar_with(text.as_bytes());
+    let mut odd = |from: &str, to: &str| {
         assert!(text.contains(from), "{from}");
         let text = text.replacen(from, to, 1);
-        assert_eq!(Evidence::scan(text.as_bytes()), None, "{to}");
+        assert_eq!(Evidence::scan(text.as_bytes(), &mut familiar), None, "{to}");
         Evidence::read(text.as_bytes()).map(|it| it.turn)
     };
     assert_eq!(odd(r#""seq":5,"#, r#""seq": 5,"#).unwrap(), Some(12), "a blank");
@@ -115,7 +139,7 @@ fn everything_else_is_left_to_the_parser() {
     let mut bytes = text.into_bytes();
     let at = bytes.windows(4).position(|it| it == b"auto").unwrap();
     bytes[at] = 0xff;
-    assert_eq!(Evidence::scan(&bytes), None);
+    assert_eq!(Evidence::scan(&bytes, &mut familiar), None);
     assert!(Evidence::read(&bytes).is_err(), "not UTF-8");
 }
 
@@ -129,13 +153,14 @@ proptest! {
         byte in prop_oneof![any::<u8>(), prop::sample::select(&b"\"\\,:0159{}ntf-Z \x1f\x7f\xc3"[..])],
     ) {
         let mut line = line(attempt());
+        let mut familiar = familiar_with(&line);
         let at = at % line.len();
         match how {
             0 => line[at] = byte,
             1 => drop(line.remove(at)),
             _ => line.insert(at, byte),
         }
-        if let Some(seen) = Evidence::scan(&line) {
+        if let Some(seen) = Evidence::scan(&line, &mut familiar) {
             prop_assert_eq!(seen, Evidence::read(&line).unwrap());
         }
     }
@@ -159,9 +184,10 @@ proptest! {
             ..attempt()
         };
         let line = line(odd.clone());
+        let mut familiar = familiar_with(&self::line(attempt()));
         let read = Evidence::read(&line).unwrap();
         prop_assert_eq!(&*read.label, &*odd.label);
-        if let Some(seen) = Evidence::scan(&line) {
+        if let Some(seen) = Evidence::scan(&line, &mut familiar) {
             prop_assert_eq!(seen, read);
         }
     }
