@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use jiff::{Timestamp, ToSpan as _};
 use kmi_core::{
     display,
@@ -149,6 +149,21 @@ pub fn wire(data: &[u8]) {
     }
 }
 
+/// A client's whole connection, over a socket. The first byte says in which pieces it comes.
+pub fn client(data: &[u8]) {
+    let Some((choice, bytes)) = data.split_first() else { return };
+    crate::h1::fuzzing::client(bytes, usize::from(*choice) % 61 + 1);
+}
+
+/// An upstream's whole connection. The first byte is what it was asked, and the pieces in which its
+/// answer comes.
+pub fn upstream(data: &[u8]) {
+    const METHODS: [Method; 4] = [Method::GET, Method::POST, Method::HEAD, Method::GET];
+    let Some((choice, bytes)) = data.split_first() else { return };
+    let choice = usize::from(*choice);
+    crate::h1::fuzzing::upstream(&METHODS[choice % 4], bytes, choice / 4 + 1);
+}
+
 /// A trace that somebody gives us: verifying it ends, and its numbers fit together. Both readers
 /// of a line agree.
 pub fn trace(data: &[u8]) {
@@ -176,11 +191,13 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 6] = [
+    const TARGETS: [(&str, Target); 8] = [
+        ("client", client),
         ("error_body", error_body),
         ("headers", headers),
         ("key_file", key_file),
         ("trace", trace),
+        ("upstream", upstream),
         ("usage", usage),
         ("wire", wire),
     ];

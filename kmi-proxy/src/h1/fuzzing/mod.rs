@@ -1,6 +1,12 @@
-//! Bytes from the wire, for `crate::fuzzing`.
+//! Bytes from the wire, for `crate::fuzzing`: heads and bodies by themselves, and whole connections.
+
+mod client;
+mod upstream;
+mod wires;
 
 use http::Request;
+
+pub(crate) use self::{client::client, upstream::upstream};
 
 use super::{
     framing,
