@@ -131,6 +131,25 @@ fn json_has_the_documented_fields() {
 }
 
 #[test]
+fn an_outage_has_its_name_and_blames_no_key() {
+    let upstream = Upstream::healthy(2);
+    let user = upstream.user();
+    // Nobody listens there any more.
+    drop(upstream);
+    let quick = "serve --set health.outage_run=3 --set health.outage_backoff=1ms";
+    let proxy = Proxy::start_with(&user, quick);
+    for _ in 0..3 {
+        assert_eq!(proxy.chat().status, 502);
+    }
+    let status = user.run("status --json").good().json();
+    assert_eq!(status["outages"][0]["upstream"], "kimi", "{status}");
+    assert_eq!(status["keys"][0]["state"], "healthy");
+    let told = user.run("status").good().told();
+    assert!(told.contains("kimi fails over and over since 20"), "{told}");
+    assert!(told.contains("no key is blocked for it"), "{told}");
+}
+
+#[test]
 fn nothing_ever_ran_and_yet_there_are_all_fields() {
     let status = User::new().run("status --json").good().json();
     assert_eq!(status["proxy"]["running"], false);
