@@ -36,12 +36,12 @@ STEP = 5
 CONFIG = '[health]\n[trace]\nretention = "2GiB"\n'
 NGINX = """
 daemon off; worker_processes 1; error_log stderr error; pid {place}/pid;
-events {{ worker_connections 4096; }}
+worker_rlimit_nofile 16384; events {{ worker_connections 8192; }}
 http {{
     access_log off; keepalive_requests 100000; default_type application/json;
     client_body_temp_path {place}/b; proxy_temp_path {place}/p; fastcgi_temp_path {place}/f;
     uwsgi_temp_path {place}/u; scgi_temp_path {place}/s;
-    split_clients "$request_id" $fate {{ 0.05% limited; 0.1% broken; * good; }}
+    split_clients "$request_id" $fate {{ {fates} * good; }}
     server {{
         listen 127.0.0.1:{port} backlog=1024;
         location /v1/slow {{ alias {place}/slow; limit_rate 4k; }}
@@ -59,13 +59,13 @@ http {{
 
 
 class Upstream:
-    """nginx as a model."""
+    """nginx as a model; `fates`: which share of the requests it treats how."""
 
-    def __init__(self, place):
+    def __init__(self, place, fates=""):
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         (place / "slow").write_bytes(b"x" * 400_000)
-        (place / "nginx.conf").write_text(NGINX.format(place=place, port=port))
+        (place / "nginx.conf").write_text(NGINX.format(place=place, port=port, fates=fates))
         place.chmod(0o755)
         self.process = subprocess.Popen(["nginx", "-c", place / "nginx.conf", "-e", "stderr"], stderr=subprocess.DEVNULL)
         self.url = f"http://127.0.0.1:{port}/v1"
@@ -126,7 +126,7 @@ def slope(points):
 def soak(seconds, rate, place):
     (place / "up").mkdir()
     place.chmod(0o755)
-    upstream = Upstream(place / "up")
+    upstream = Upstream(place / "up", fates="0.05% limited; 0.1% broken;")
     kmi = Kmi(place / "home", upstream.url, keys=KEYS, config=CONFIG)
     try:
         assert kmi.start(), kmi.said()

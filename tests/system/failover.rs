@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use http::Method;
 use kmi_core::trace::Attempt;
 use kmi_proxy::{
-    demo::{Act, ErrorAnswer, Scenario, When, errors},
+    demo::{Act, ErrorAnswer, Fault, Only, Scenario, When, errors},
     settings::OnExhausted,
 };
-use kmi_tests::{Answer, TestProxy, eventually};
+use kmi_tests::{Answer, Client, TestProxy, eventually};
 
 /// One chat request before `keys` keys whose first `broken` do what `act` says.
 async fn one(keys: usize, broken: usize, act: &Act) -> anyhow::Result<(Answer, Vec<Attempt>)> {
@@ -314,7 +315,7 @@ async fn a_body_over_the_limit_is_passed_on_and_not_repeated() -> anyhow::Result
     let mut client = proxy.client().await?;
     for (megabytes, status, attempts) in [(5, 429, "1"), (5, 200, "1")] {
         let body = vec![b' '; megabytes << 20];
-        let request = client.request(http::Method::POST, "/v1/chat/completions");
+        let request = client.request(Method::POST, "/v1/chat/completions");
         let answer = client.fetch(request, body.clone()).await?;
         assert_eq!(answer.status, status, "{}", answer.text());
         assert_eq!(answer.header("x-kmi-attempts"), attempts);
@@ -360,6 +361,25 @@ async fn a_long_upload_is_not_taken_for_a_slow_answer() -> anyhow::Result<()> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(raw.head().await?.0, 200);
+    Ok(())
+}
+
+/// The list of models is one key's, as it is: whatever the next healthy key may use.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_models_passes_through_and_on_to_the_next_key() -> anyhow::Result<()> {
+    let dead = Act::Error(errors::KEY_INVALID);
+    let mut scenario = Scenario::healthy(2);
+    scenario.keys[0].faults.push(Fault { only: Only::All, ..Fault::new(When::Always, dead) });
+    let proxy = TestProxy::start(scenario).await?;
+    let mut client = proxy.client().await?;
+    let request = client.request(Method::GET, "/v1/models");
+    let answer = client.fetch(request, "").await?;
+    assert_eq!((answer.status.as_u16(), answer.header("x-kmi-key")), (200, "key-2"));
+    assert_eq!(answer.header("x-kmi-attempts"), "2");
+    let secret = proxy.upstream.scenario().keys[1].secret.clone();
+    let mut direct = Client::connect(proxy.upstream.address(), Some(&secret)).await?;
+    let request = direct.request(Method::GET, "").uri("/coding/v1/models");
+    assert_eq!(answer.text(), direct.fetch(request, "").await?.text());
     Ok(())
 }
 

@@ -99,6 +99,13 @@ async fn a_key_in_a_compressed_error_is_masked_and_another_one_passes_as_it_is()
     let proxy = first_key(1, reply(400, &headers, harmless.clone())).await?;
     let answer = proxy.client().await?.chat(false).await?;
     assert_eq!((answer.body.as_ref(), answer.header("content-encoding")), (&harmless[..], "gzip"));
+
+    // Few bytes that say very much: nobody has looked at what stands behind the limit.
+    let long = [vec![b' '; 100_000], echo.to_vec()].concat();
+    let proxy = first_key(1, reply(400, &headers, gzip(&long)?)).await?;
+    let answer = proxy.client().await?.chat(false).await?;
+    assert_eq!((answer.status.as_u16(), answer.body.len()), (400, 65_536));
+    assert!(!answer.headers.contains_key("content-encoding"));
     Ok(())
 }
 
@@ -175,7 +182,10 @@ async fn bad_answers_mislead_nobody() -> anyhow::Result<()> {
         let request = chat(&client).header("x-case", number.to_string());
         let answer = client.fetch(request, chat_body(false)).await?;
         let own = !answer.header("x-kmi-error").is_empty();
-        assert!(own || answer.status == *status && answer.body == *body, "{case}: {answer:.300?}");
+        // Two of them say more than is looked at.
+        let is_cut = *coding == "gzip" && answer.body.len() == 64 << 10;
+        let passed = answer.status == *status && (is_cut || answer.body == *body);
+        assert!(own || passed, "{case}: {answer:.300?}");
         assert_ne!(answer.status, 401, "{case}: a refusal of the pool's key");
         for (at, key) in proxy.engine.rotor().snapshot(Timestamp::now()).keys.iter().enumerate() {
             let for_ever = key.state == KeyState::Blocked && key.until.is_none();

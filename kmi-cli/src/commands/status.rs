@@ -20,8 +20,9 @@ use serde::Serialize;
 use super::{Context, verify};
 use crate::{args::StatusArgs, config::Config, desk};
 
-/// How far back the status looks; `kmi verify` looks at everything.
-const TAIL: u64 = 5_000;
+/// How many lines the status looks back for the turns of its window, and how many at most where
+/// most of them are no turns; `kmi verify` looks at everything.
+const TAILS: [u64; 2] = [1_000, 5_000];
 
 /// `kmi status --json`.
 #[derive(Serialize)]
@@ -131,14 +132,24 @@ pub(crate) fn proof(home: &Home) -> Result<Report, LedgerError> {
     // First what is under way, then the lines: so what ends in between is no open turn.
     let in_flight = verify::in_flight(home);
     let reader = Reader::open(home.state_dir())?;
-    let tail = reader.tail(TAIL)?;
+    let short = recent(&reader, TAILS[0], &in_flight)?;
+    let (lines, turns) = (short.chain.records, short.window.numbers.turns);
+    // With fewer lines than asked for there are no more of them.
+    if lines < TAILS[0] || turns >= short.window.size {
+        return Ok(short);
+    }
+    recent(&reader, TAILS[1], &in_flight)
+}
+
+fn recent(reader: &Reader, lines: u64, in_flight: &InFlight) -> Result<Report, LedgerError> {
+    let tail = reader.tail(lines)?;
     let mut verifier = Verifier::new(Options::default());
     let first = tail.first().map_or(1, |line| line.seq);
     for line in reader.epochs_in_force(first)?.iter().chain(&tail) {
         // Only an export can be a filtered one.
         let _ = verifier.line(line.text.as_bytes());
     }
-    Ok(verifier.report(&in_flight))
+    Ok(verifier.report(in_flight))
 }
 
 /// The fairness of the last turns in one line: a confidence only where there is a proof, and never

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kmi_core::{
     eligible::KeySet,
     outcome::Outcome,
@@ -221,7 +221,9 @@ impl<'o> Recorder<'o> {
 
 /// A moment of the simulation.
 pub(super) fn at(ms: i64) -> Timestamp {
-    BEGINNING.checked_add(SignedDuration::from_millis(ms)).unwrap_or(Timestamp::MAX)
+    // Several times a turn; a sum of timestamps takes longer.
+    let ms = BEGINNING.as_millisecond().saturating_add(ms);
+    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX)
 }
 
 /// The reverse of [`at`], rounded up: what ends then has ended.

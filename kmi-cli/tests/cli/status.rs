@@ -2,6 +2,10 @@
 
 use std::{io::BufRead as _, process::Stdio};
 
+use kmi_core::{
+    state::Mode,
+    trace::{ModeChange, Record},
+};
 use kmi_proxy::{ledger::Ledger, settings::TraceSettings};
 
 use crate::{
@@ -131,12 +135,52 @@ fn json_has_the_documented_fields() {
 }
 
 #[test]
+fn an_outage_has_its_name_and_blames_no_key() {
+    let upstream = Upstream::healthy(2);
+    let user = upstream.user();
+    // Nobody listens there any more.
+    drop(upstream);
+    let quick = "serve --set health.outage_run=3 --set health.outage_backoff=1ms";
+    let proxy = Proxy::start_with(&user, quick);
+    for _ in 0..3 {
+        assert_eq!(proxy.chat().status, 502);
+    }
+    let status = user.run("status --json").good().json();
+    assert_eq!(status["outages"][0]["upstream"], "kimi", "{status}");
+    assert_eq!(status["keys"][0]["state"], "healthy");
+    let told = user.run("status").good().told();
+    assert!(told.contains("kimi fails over and over since 20"), "{told}");
+    assert!(told.contains("no key is blocked for it"), "{told}");
+}
+
+#[test]
 fn nothing_ever_ran_and_yet_there_are_all_fields() {
     let status = User::new().run("status --json").good().json();
     assert_eq!(status["proxy"]["running"], false);
     assert_eq!(status["keys"], serde_json::json!([]));
     assert_eq!(status["fairness"]["confidence"], 0.0);
     assert_eq!(status["fairness"]["verdict"], "insufficient_data");
+}
+
+/// The status looks back at 1,000 lines first; where too few of them are turns, further.
+#[test]
+fn turns_behind_many_other_lines_are_seen() {
+    let upstream = Upstream::healthy(2);
+    let user = upstream.user();
+    user.run("-q auto on").good();
+    let proxy = Proxy::start(&user);
+    proxy.keys(60);
+    user.run("stop").good();
+    let now = jiff::Timestamp::now();
+    let state = user.path(".kmi/state");
+    let (ledger, _) = Ledger::open(&state, &TraceSettings::default(), now).unwrap();
+    for _ in 0..1_200 {
+        let (mode, by) = (Mode::Auto, "user".into());
+        ledger.sink().push(Record::Mode(ModeChange { ts: now, mode, key: None, by }));
+    }
+    ledger.close().unwrap();
+    let told = user.run("status").good().out;
+    assert!(told.contains("fairness  60 of the last 60 turns in order"), "{told}");
 }
 
 #[test]

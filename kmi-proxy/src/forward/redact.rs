@@ -19,7 +19,8 @@ pub(crate) struct Clean {
 
 /// Replaces every loaded key, and the attempt's own (which may have been taken away meanwhile), in
 /// an error's headers and body by its mask. The usual answer has none, and is passed as it is; a
-/// compressed one that has is passed in plain text. `complete` says whether `body` is all of it.
+/// compressed one that has is passed in plain text, and so is the beginning of one whose plain text
+/// is longer than what is looked at. `complete` says whether `body` is all of it.
 pub(crate) fn redact<'a>(
     headers: &mut HeaderMap,
     body: Bytes,
@@ -47,7 +48,7 @@ pub(crate) fn redact<'a>(
     // The rest of a long compressed body can only go on as it began.
     let body = match coding {
         Some(Coding::Identity) => text.clone(),
-        _ if found && complete => {
+        _ if complete && (found || text.len() >= MAX_BODY) => {
             headers.remove(header::CONTENT_ENCODING);
             text.clone()
         }

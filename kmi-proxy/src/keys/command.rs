@@ -1,6 +1,8 @@
 //! Asking another program for a key: no shell, and bounded in time and size.
 
 use std::{
+    env,
+    ffi::OsString,
     io::{self, Read},
     os::unix::process::CommandExt as _,
     path::Path,
@@ -82,7 +84,9 @@ impl Drop for Running {
 fn start(argv: &[&str], dir: &Path) -> io::Result<Running> {
     let (name, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let program = if name.contains('/') { dir.join(name) } else { name.into() };
-    let running = Command::new(program)
+    let mut command = Command::new(program);
+    withhold_keys(&mut command, env::vars_os().map(|(name, _)| name));
+    let running = command
         .args(arguments)
         .current_dir(dir)
         // A group of its own, so that its children end with it.
@@ -98,6 +102,14 @@ fn start(argv: &[&str], dir: &Path) -> io::Result<Running> {
         rustix::fs::fcntl_setfl(err, OFlags::NONBLOCK)?;
     }
     Ok(running)
+}
+
+/// A program that knows one key is no reason to tell it the others.
+fn withhold_keys(command: &mut Command, names: impl Iterator<Item = OsString>) {
+    let is_key = |name: &OsString| name.as_encoded_bytes().starts_with(b"KMI_API_KEY");
+    for name in names.filter(is_key) {
+        command.env_remove(name);
+    }
 }
 
 /// The beginning of a stream.
@@ -174,6 +186,15 @@ mod tests {
     fn the_output_is_what_the_program_printed() {
         assert_eq!(*sh("echo some-key", TIMEOUT).unwrap(), "some-key\n");
         assert_eq!(*sh("cat; echo none", TIMEOUT).unwrap(), "none\n", "nothing on stdin");
+    }
+
+    #[test]
+    fn a_program_is_not_told_the_keys_of_the_environment() {
+        let mut command = Command::new("sh");
+        let names = ["HOME", "KMI_API_KEY", "KMI_API_KEY_WORK", "KMI_HOME"].map(OsString::from);
+        withhold_keys(&mut command, names.into_iter());
+        let withheld: Vec<_> = command.get_envs().collect();
+        assert_eq!(withheld, ["KMI_API_KEY", "KMI_API_KEY_WORK"].map(|it| (it.as_ref(), None)));
     }
 
     #[test]

@@ -115,9 +115,13 @@ impl Queue {
         let is_attempt = matches!(record, Record::Attempt(_));
         let room = if is_attempt { self.capacity } else { self.capacity + RESERVE };
         if state.records.len() < room && !state.closed {
+            // The writer that waits for a first one is woken by it; then it lets them gather.
+            let wakes = state.records.is_empty();
             state.records.push(record);
             drop(state);
-            self.work.notify_one();
+            if wakes {
+                self.work.notify_one();
+            }
             return;
         }
         self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -171,6 +175,13 @@ impl Queue {
                 }
             }
         }
+    }
+
+    /// For the writer: lets records gather for so long, unless somebody waits for them.
+    pub(super) fn gather(&self, time: Duration) {
+        let deadline = Instant::now() + time;
+        let mut state = self.state.lock();
+        while !state.is_urgent() && !self.work.wait_until(&mut state, deadline).timed_out() {}
     }
 
     /// For the writer: all that waits. `spent` is the vector of the batch before, for its memory.
@@ -232,7 +243,11 @@ impl State {
         self.records.is_empty()
             && self.lost.is_empty()
             && self.settings.is_empty()
-            && self.flushed == self.asked
-            && !self.closing
+            && !self.is_urgent()
+    }
+
+    /// Whether somebody waits for a commit.
+    fn is_urgent(&self) -> bool {
+        self.flushed < self.asked || self.closing
     }
 }

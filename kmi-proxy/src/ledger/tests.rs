@@ -16,7 +16,13 @@ use super::{
 };
 
 pub(super) fn open(dir: &Path) -> (Ledger, Recovered) {
-    Ledger::open(dir, &TraceSettings::default(), at(1000)).unwrap()
+    loop {
+        match Ledger::open(dir, &TraceSettings::default(), at(1000)) {
+            // Another test's child holds all open files, and their locks, until it is a program.
+            Err(LedgerError::Locked { .. }) => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 /// Gives out turns and records their ends, as a proxy does.

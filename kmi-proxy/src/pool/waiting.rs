@@ -8,6 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use kmi_health::board::Exhausted;
 use tokio::{
     sync::{Mutex, MutexGuard, Notify},
     time::{Instant, sleep_until, timeout_at},
@@ -42,7 +43,8 @@ pub(crate) enum Wait {
 
 impl WaitingRoom {
     /// Chooses as `pick` does or, where no key is usable, waits for one until `deadline`. A request
-    /// for which others wait in line does not choose before them.
+    /// for which others wait in line does not choose before them; when the room is full, it is told
+    /// to come again.
     ///
     /// A client that goes away leaves the room: its request is dropped, and this with it.
     pub(crate) async fn pick<T>(
@@ -52,15 +54,21 @@ impl WaitingRoom {
         mut pick: impl FnMut(Timestamp) -> Result<T, NoKey>,
     ) -> Result<T, NoKey> {
         let mut now = || pick(Timestamp::now());
-        let mut place = place;
+        let (mut place, mut told) = (place, None);
         if place == Wait::Beside || self.line.load(Ordering::Relaxed) == 0 {
             match now() {
-                Err(none) if none.next.is_some() && none.model_rests => place = Wait::Beside,
-                Err(none) if none.next.is_some() => {}
+                Err(none) if none.next.is_some() => {
+                    if none.model_rests {
+                        place = Wait::Beside;
+                    }
+                    told = Some(none);
+                }
                 picked_or_hopeless => return picked_or_hopeless,
             }
         }
-        let Some(_seat) = Counted::below(&self.seats, SEATS) else { return now() };
+        let Some(_seat) = Counted::below(&self.seats, SEATS) else {
+            return Err(told.unwrap_or_else(come_again));
+        };
         let mut line = match place {
             Wait::Beside => None,
             Wait::InLine => match timeout_at(deadline, self.line_up()).await {
@@ -105,6 +113,13 @@ impl WaitingRoom {
     }
 }
 
+/// What somebody is told who finds the room full, without a look at the keys: those are for who
+/// stands in line.
+fn come_again() -> NoKey {
+    let at = Timestamp::now() + Duration::from_secs(1);
+    NoKey { why: Exhausted::ShortWait { at }, next: Some(at), model_rests: false }
+}
+
 /// At the head of the line, until dropped.
 struct InLine<'a> {
     _head: MutexGuard<'a, ()>,
@@ -137,7 +152,6 @@ mod tests {
     use std::{cell::RefCell, collections::VecDeque};
 
     use jiff::SignedDuration;
-    use kmi_health::board::Exhausted;
 
     use super::*;
 
@@ -272,6 +286,10 @@ mod tests {
         }
         let start = Instant::now();
         assert!(wait().await.is_err());
+        let usable = |_| Ok::<_, NoKey>("a key that was just freed");
+        let refused = room.pick(Wait::InLine, within(60), usable).await.unwrap_err();
+        assert!(matches!(refused.why, Exhausted::ShortWait { .. }), "it is for those in line");
+        assert!(room.pick(Wait::Beside, within(60), usable).await.is_ok());
         assert_eq!(start.elapsed(), Duration::ZERO, "answered at once");
     }
 }

@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
+use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::{ClientConfig, RootCertStore};
 use tower_service::Service as _;
 
-use super::connection::Connection;
+use super::connection::{self, Connection};
 
 /// Opens connections to one origin.
 #[derive(Debug, Clone)]
@@ -49,8 +49,8 @@ impl Connector {
     }
 
     async fn establish(&self) -> Result<Connection, BoxError> {
-        let stream = self.https.clone().call(self.root.clone()).await?;
-        Ok(Connection::new(Box::new(TokioIo::new(stream))))
+        let connected = self.https.clone().call(self.root.clone()).await?;
+        Ok(Connection::new(connection::stream(connected)))
     }
 }
 
