@@ -86,3 +86,36 @@ fn cells_for_spreadsheets_are_inert() {
 fn before_the_first_start_nothing_was_used() {
     assert_eq!(User::new().run("usage").good().out, "no requests in this time\n");
 }
+
+/// What a client, a provider or a key file says may be made to fool who reads it.
+#[test]
+fn hostile_names_are_visible_and_inert() {
+    let hostile = "bell\u{7} c1\u{9b}31m bidi\u{202e}live\u{2066} \u{1b}[2J\u{1b}]0;owned\u{7}";
+    let refused = Act::Error(errors::WEEK_SPENT);
+    let upstream = Upstream::start(Scenario::healthy(2).with_fault(0, When::Always, refused));
+    let user = upstream.user();
+    // A key file with such a name is refused, and said to be.
+    let bad = serde_json::json!({ "api_key": "sk-not-a-key-0001", "label": hostile });
+    user.file(".kmi/_auths/bad.json", &bad.to_string());
+    user.run("-q auto on").good();
+    let proxy = Proxy::start(&user);
+    for model in [hostile.to_owned(), "x".repeat(10_000)] {
+        let body = serde_json::json!({ "model": model, "messages": [], "prompt_cache_key": model });
+        assert_eq!(proxy.client().post(&body.to_string()).unwrap().status, 200);
+    }
+    let inert = |c: char| {
+        let bidi = ['\u{202a}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
+        "\r\n".contains(c) || !(c.is_control() || bidi.iter().any(|range| range.contains(&c)))
+    };
+    let commands = ["status", "usage", "usage --by model", "usage --by model --csv", "keys list"];
+    for args in
+        commands.into_iter().chain(["trace export", "auto", "rotate", "keys test", "doctor"])
+    {
+        let run = user.run(args);
+        let told = run.told();
+        assert!(told.chars().all(inert), "{args}: {}", told.escape_debug());
+        assert!(told.len() < 20_000, "{args}: {} bytes", told.len());
+    }
+    let models = user.run("usage --by model").good().out;
+    assert!(models.contains("bell\\u{7} c1\\u{9b}3…"), "{models}");
+}
