@@ -121,7 +121,7 @@ impl Reader {
         let Self { carry, searched, .. } = self;
         if *searched == 0 {
             // Line breaks before a request are none of it.
-            let breaks = carry.iter().take_while(|byte| b"\r\n".contains(byte)).count();
+            let breaks = breaks_before(carry);
             carry.drain(..breaks);
         }
         let new = &carry[searched.saturating_sub(3)..];
@@ -251,6 +251,16 @@ impl Reader {
     }
 }
 
+/// The length of the line breaks at the front, as httparse passes them over in a request that comes
+/// by itself (RFC 9112 section 2.2): no CR alone.
+fn breaks_before(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    while let Some(next) = rest.strip_prefix(b"\r\n").or_else(|| rest.strip_prefix(b"\n")) {
+        rest = next;
+    }
+    bytes.len() - rest.len()
+}
+
 fn expects_continue(headers: &HeaderMap) -> bool {
     let expected = headers.get(header::EXPECT);
     expected.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"))
@@ -288,5 +298,23 @@ impl Body for Incoming {
             Source::Coming(reader) => reader.lock().body.exact(),
         };
         exact.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn breaks_before_a_request_are_those_that_httparse_passes_over() {
+        for (before, passed) in [("", true), ("\n", true), ("\r\n\n\r\n", true), ("\r\r\n", false)]
+        {
+            let text = format!("{before}GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+            let alone = Begun::read(text.as_bytes()).is_ok_and(|begun| begun.is_some());
+            assert_eq!(alone, passed, "{before:?}");
+            let breaks = breaks_before(text.as_bytes());
+            assert_eq!(breaks == before.len(), passed, "{before:?}");
+        }
+        assert_eq!(breaks_before(b"\r\n\r"), 2, "what comes next may make a break of it");
     }
 }
