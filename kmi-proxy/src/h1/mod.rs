@@ -4,7 +4,7 @@
 //! the reading and writing around it. A library's connection would keep two read buffers and two
 //! write buffers for each stream that is under way; here all connections of a thread share one
 //! ([`scratch`]), what one read brought is handed on by one write, and a connection has no task
-//! beside the request that uses it. That is the difference between 28 and 3 KiB for an open
+//! beside the request that uses it. That is the difference between 29 and 5 KiB for an open
 //! stream (`docs/performance.md`).
 //!
 //! Nothing is ever passed on as it came: heads and chunks are read, and written anew. What has two
