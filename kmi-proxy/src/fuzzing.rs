@@ -54,7 +54,10 @@ pub fn headers(data: &[u8]) {
         if let (Ok(name), Ok(value)) = (name, value) {
             let credential = crate::forward::rewrite::CREDENTIALS.contains(&name);
             let value = if credential { HeaderValue::from_static(MARK) } else { value };
-            request.headers_mut().append(name, value);
+            // Elsewhere the mark would be no credential.
+            if credential || value != MARK {
+                request.headers_mut().append(name, value);
+            }
         }
     }
     let (parts, ()) = request.into_parts();
@@ -134,7 +137,8 @@ pub fn error_body(data: &[u8]) {
     }
     if let Some(message) = &verdict.message {
         assert!(!message.chars().any(display::is_unsafe), "{message:?}");
-        assert!(message.chars().count() <= display::MAX_CHARS + 1, "{message:?}");
+        // A character that is made visible takes up to ten: `\u{10ffff}`.
+        assert!(message.chars().count() <= 10 * display::MAX_CHARS + 1, "{message:?}");
     }
     drop((Quota::of_usages(body, now), Quota::of_balance(body, now)));
 }
