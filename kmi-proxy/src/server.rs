@@ -133,9 +133,10 @@ impl Server {
         async move {
             let _permit = permit;
             let service = |request| {
-                let serving = service::serve(Arc::clone(&proxy), Arc::clone(&names), request);
-                async {
-                    let mut answer = serving.await;
+                let (proxy, names) = (Arc::clone(&proxy), Arc::clone(&names));
+                // Called in here: a future that is captured would take its room twice.
+                async move {
+                    let mut answer = service::serve(&proxy, &names, request).await;
                     if proxy.phase().is_leaving() {
                         let close = HeaderValue::from_static("close");
                         answer.headers_mut().insert(header::CONNECTION, close);

@@ -22,8 +22,8 @@ pub(crate) type Body = Either<ReplyBody, page::Body>;
 
 /// Answers a request. Every failure is an answer; there is no other error.
 pub(crate) async fn serve(
-    proxy: Arc<Proxy>,
-    names: Arc<Names>,
+    proxy: &Arc<Proxy>,
+    names: &Names,
     request: Request<Incoming>,
 ) -> Response<Body> {
     let arrived = Instant::now();
@@ -33,7 +33,7 @@ pub(crate) async fn serve(
         // A connection with a body that nobody reads is closed; that must not come as a surprise.
         own(if unread { refusal.closing() } else { refusal }.response())
     };
-    if let Err(refusal) = gate::check(&request, &names) {
+    if let Err(refusal) = gate::check(&request, names) {
         return refuse(refusal);
     }
     if request.method() == Method::OPTIONS {
@@ -46,11 +46,11 @@ pub(crate) async fn serve(
         Route::Health | Route::Bare => own(reply::empty(StatusCode::OK)),
         // In boxes is what is rare: every request's future would have room for it otherwise.
         Route::Metrics => {
-            let answer = page::metrics(&proxy, request.method(), request.headers());
+            let answer = page::metrics(proxy, request.method(), request.headers());
             own(Box::pin(answer).await)
         }
         Route::Page { rest } => {
-            let answer = page::answer(&proxy, request.method(), request.headers(), rest);
+            let answer = page::answer(proxy, request.method(), request.headers(), rest);
             Box::pin(answer).await.map(Either::Right)
         }
         Route::Nowhere => refuse(Refusal::not_found(base)),
@@ -69,7 +69,7 @@ pub(crate) async fn serve(
                     }
                 }
                 let to = Destination { pool, surface, rest };
-                forward::forward(&proxy, &live, to, request, arrived).await.map(Either::Left)
+                forward::forward(proxy, &live, to, request, arrived).await.map(Either::Left)
             }
             None => refuse(Refusal::not_found(base)),
         },

@@ -229,6 +229,15 @@ impl Served {
         }
     }
 
+    /// Whether it is the same key, whatever its epoch.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            // An epoch names no key twice.
+            (Self::Of(epoch, key), Self::Of(its, other)) if Arc::ptr_eq(epoch, its) => key == other,
+            _ => self.id() == other.id(),
+        }
+    }
+
     fn entry(&self) -> Option<&EpochKey> {
         match self {
             Self::Of(epoch, key) => epoch.keys.get(*key),

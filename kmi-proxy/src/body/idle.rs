@@ -1,13 +1,13 @@
 //! A body that must not stand still: an error after a time without a frame.
 
 use std::{
-    future::Future as _,
+    future::{Future as _, poll_fn},
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
@@ -43,6 +43,21 @@ impl<B> Idle<B> {
         Self { body, limit, since: Instant::now(), timer: None }
     }
 
+    /// What the body gave, or an error where it has given nothing for too long.
+    fn timed<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        polled: Poll<Option<Result<T, h1::Error>>>,
+    ) -> Poll<Option<Result<T, IdleError>>> {
+        match polled {
+            Poll::Ready(given) => {
+                self.since = Instant::now();
+                Poll::Ready(given.map(|given| given.map_err(IdleError::from)))
+            }
+            Poll::Pending => self.poll_limit(cx).map(|error| Some(Err(error))),
+        }
+    }
+
     fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<IdleError> {
         let (since, limit) = (self.since, self.limit);
         let timer =
@@ -57,6 +72,22 @@ impl<B> Idle<B> {
     }
 }
 
+impl Idle<h1::Incoming> {
+    /// The whole body, where it came with its head and was not taken yet.
+    pub(crate) fn take_whole(&mut self) -> Option<Bytes> {
+        self.body.take_whole()
+    }
+
+    /// Adds to `out` what comes next; false at the end.
+    pub(crate) async fn read_into(&mut self, out: &mut BytesMut) -> Result<bool, IdleError> {
+        let read = poll_fn(|cx| {
+            let polled = self.body.poll_into(cx, out);
+            self.timed(cx, polled)
+        });
+        read.await.transpose().map(|read| read.is_some())
+    }
+}
+
 impl<B> Body for Idle<B>
 where
     B: Body<Data = Bytes, Error = h1::Error> + Unpin,
@@ -68,13 +99,8 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, IdleError>>> {
-        match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(frame) => {
-                self.since = Instant::now();
-                Poll::Ready(frame.map(|frame| frame.map_err(IdleError::from)))
-            }
-            Poll::Pending => self.poll_limit(cx).map(|error| Some(Err(error))),
-        }
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        self.timed(cx, polled)
     }
 
     fn is_end_stream(&self) -> bool {

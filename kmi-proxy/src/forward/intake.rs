@@ -8,8 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
+use bytes::Bytes;
 use hyper::body::Body as _;
 
 use crate::{
@@ -17,6 +16,8 @@ use crate::{
     h1::Incoming,
     reply::Refusal,
 };
+
+mod spare;
 
 /// A request up to this size can be sent again on another key.
 const REPLAY_LIMIT: usize = 4 << 20;
@@ -124,6 +125,14 @@ impl<'a> Intake<'a> {
     }
 }
 
+impl Drop for Intake<'_> {
+    fn drop(&mut self) {
+        if let Held::Whole(body) = &mut self.held {
+            spare::keep(std::mem::take(body));
+        }
+    }
+}
+
 /// How many bytes of a body were sent.
 #[derive(Debug, Clone)]
 pub(crate) enum SentBytes {
@@ -149,15 +158,12 @@ async fn collect(
     if body.is_end_stream() {
         return Ok((Bytes::new(), true));
     }
-    // The usual body comes in one piece, which is then not copied.
-    let Some(first) = next_data(body).await? else { return Ok((Bytes::new(), true)) };
-    if body.is_end_stream() || first.len() >= limit {
-        return Ok((first, body.is_end_stream()));
+    // The usual body comes with its head, and is not copied.
+    if let Some(whole) = body.take_whole() {
+        return Ok((whole, true));
     }
-    let mut all = BytesMut::with_capacity(capacity.max(first.len()));
-    all.extend_from_slice(&first);
-    while let Some(data) = next_data(body).await? {
-        all.extend_from_slice(&data);
+    let mut all = spare::take(capacity);
+    while body.read_into(&mut all).await.map_err(|error| refusal(&error))? {
         if body.is_end_stream() {
             return Ok((all.freeze(), true));
         }
@@ -168,19 +174,16 @@ async fn collect(
     Ok((all.freeze(), true))
 }
 
-async fn next_data(body: &mut Idle<Incoming>) -> Result<Option<Bytes>, Refusal> {
-    match body.frame().await {
-        // Trailers come last and are dropped.
-        Some(Ok(frame)) => Ok(frame.into_data().ok()),
-        None => Ok(None),
-        Some(Err(IdleError::StoodStill(_))) => Err(Refusal::new(
+fn refusal(error: &IdleError) -> Refusal {
+    match error {
+        IdleError::StoodStill(_) => Refusal::new(
             http::StatusCode::REQUEST_TIMEOUT,
             "body_timeout",
             "The request's body did not arrive.",
         )
-        .closing()),
-        Some(Err(IdleError::Broken(_))) => {
-            Err(Refusal::bad("body_broken", "The request's body is not valid HTTP."))
+        .closing(),
+        IdleError::Broken(_) => {
+            Refusal::bad("body_broken", "The request's body is not valid HTTP.")
         }
     }
 }

@@ -1,16 +1,19 @@
 //! The reading side of a client's connection: heads, and bodies for whoever answers them.
 
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, Request, header, request::Parts};
 use hyper::body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
-use tokio::{io::ReadBuf, net::tcp::OwnedReadHalf};
+use tokio::{
+    io::{AsyncReadExt as _, ReadBuf},
+    net::tcp::OwnedReadHalf,
+};
 
 use super::{Error, MAX_HEAD, framing, head, payload::Payload, scratch, unseen::Unseen};
 
@@ -156,7 +159,12 @@ impl Reader {
         Request::from_parts(parts, Incoming(source))
     }
 
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+    /// Adds to `out` what one read brings of the body; `None` at its end.
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut BytesMut,
+    ) -> Poll<Option<Result<(), Error>>> {
         if self.expects {
             self.expects = false;
             // Nothing else is under way to this client, so there is room for it.
@@ -164,37 +172,49 @@ impl Reader {
                 return Poll::Ready(Some(Err(Error::Cut)));
             }
         }
+        let before = out.len();
         while !self.body.is_over() {
-            let mut data = BytesMut::new();
-            if self.carry.is_empty() {
-                let Self { socket, carry, body, .. } = self;
-                let read = scratch::poll_read(socket, cx, |bytes| {
-                    if bytes.is_empty() {
-                        return Err(Error::Cut);
-                    }
-                    data.reserve(bytes.len());
-                    let taken = body.take(bytes, |piece| data.extend_from_slice(piece))?;
-                    carry.extend_from_slice(&bytes[taken..]);
-                    Ok(())
-                });
-                match ready!(read) {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => return Poll::Ready(Some(Err(error))),
-                    Err(error) => return Poll::Ready(Some(Err(error.into()))),
-                }
-            } else {
-                data.reserve(self.carry.len());
-                match self.body.take(&self.carry, |piece| data.extend_from_slice(piece)) {
-                    Ok(taken) => drop(self.carry.drain(..taken)),
-                    Err(error) => return Poll::Ready(Some(Err(error))),
-                }
-                self.carry.shrink_to(0);
+            if let Err(error) = ready!(self.poll_some(cx, out)) {
+                return Poll::Ready(Some(Err(error)));
             }
-            if !data.is_empty() {
-                return Poll::Ready(Some(Ok(data.freeze())));
+            if out.len() > before {
+                return Poll::Ready(Some(Ok(())));
             }
         }
         Poll::Ready(None)
+    }
+
+    /// As [`Self::poll_body`], but what was read may all have been framing.
+    fn poll_some(&mut self, cx: &mut Context<'_>, out: &mut BytesMut) -> Poll<Result<(), Error>> {
+        let Self { socket, carry, body, .. } = self;
+        if !carry.is_empty() {
+            out.reserve(carry.len());
+            let taken = body.take(carry, |piece| out.extend_from_slice(piece))?;
+            carry.drain(..taken);
+            carry.shrink_to(0);
+            return Poll::Ready(Ok(()));
+        }
+        if let Payload::Length(left) = body {
+            // Its end is known, so it is read straight into its place.
+            let most = usize::try_from(*left).unwrap_or(usize::MAX);
+            if out.capacity() == out.len() {
+                out.reserve(most.min(scratch::SIZE));
+            }
+            let mut place = out.limit(most);
+            let read = ready!(pin!(socket.read_buf(&mut place)).poll(cx))?;
+            *left -= read as u64;
+            return Poll::Ready(if read == 0 { Err(Error::Cut) } else { Ok(()) });
+        }
+        ready!(scratch::poll_read(socket, cx, |bytes| {
+            if bytes.is_empty() {
+                return Err(Error::Cut);
+            }
+            out.reserve(bytes.len());
+            let taken = body.take(bytes, |piece| out.extend_from_slice(piece))?;
+            carry.extend_from_slice(&bytes[taken..]);
+            Ok(())
+        }))?
+        .into()
     }
 
     /// Ready when the client has gone. What it sends meanwhile is kept, so that its end is seen
@@ -229,8 +249,9 @@ impl Reader {
         }
         let mut drained = 0;
         while !self.body.is_over() && drained < MAX_DRAINED {
-            match self.poll_body(cx) {
-                Poll::Ready(Some(Ok(data))) => drained += data.len(),
+            let mut thrown_away = BytesMut::new();
+            match self.poll_body(cx, &mut thrown_away) {
+                Poll::Ready(Some(Ok(()))) => drained += thrown_away.len(),
                 Poll::Ready(Some(Err(_))) | Poll::Pending => return false,
                 Poll::Ready(None) => break,
             }
@@ -266,6 +287,31 @@ fn expects_continue(headers: &HeaderMap) -> bool {
     expected.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
+impl Incoming {
+    /// The whole body, where it came with its head and was not taken yet.
+    pub(crate) fn take_whole(&mut self) -> Option<Bytes> {
+        match &mut self.0 {
+            Source::Whole(bytes) if !bytes.is_empty() => Some(std::mem::take(&mut **bytes)),
+            Source::Whole(_) | Source::Coming(_) => None,
+        }
+    }
+
+    /// As [`Body::poll_frame`], but adds to `out`: a long body is read straight into its place.
+    pub(crate) fn poll_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut BytesMut,
+    ) -> Poll<Option<Result<(), Error>>> {
+        match &mut self.0 {
+            Source::Coming(reader) => reader.lock().poll_body(cx, out),
+            Source::Whole(_) => Poll::Ready(self.take_whole().map(|whole| {
+                out.extend_from_slice(&whole);
+                Ok(())
+            })),
+        }
+    }
+}
+
 impl Body for Incoming {
     type Data = Bytes;
     type Error = Error;
@@ -275,12 +321,11 @@ impl Body for Incoming {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match &mut self.0 {
-            Source::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Source::Whole(bytes) => {
-                Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut **bytes)))))
-            }
+            Source::Whole(_) => Poll::Ready(self.take_whole().map(|whole| Ok(Frame::data(whole)))),
             Source::Coming(reader) => {
-                reader.lock().poll_body(cx).map(|data| data.map(|data| data.map(Frame::data)))
+                let mut data = BytesMut::new();
+                let polled = ready!(reader.lock().poll_body(cx, &mut data));
+                Poll::Ready(polled.map(|read| read.map(|()| Frame::data(data.freeze()))))
             }
         }
     }

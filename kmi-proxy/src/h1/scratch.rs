@@ -11,7 +11,7 @@ use std::{
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// What one read takes at most.
-const SIZE: usize = 64 << 10;
+pub(super) const SIZE: usize = 64 << 10;
 
 thread_local!(static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; SIZE]));
 

@@ -1,6 +1,7 @@
 //! One origin: kept connections, and the sending of a request over one of them.
 
 use std::{
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -104,8 +105,12 @@ impl Origin {
         loop {
             let (mut connection, connect, reused) = self.checkout().await?;
             let (passed, again) = (body.passed(), body.again());
-            let sending = connection.send(&request, body);
-            match self.in_time(sending, passed).await {
+            // In a place of its own, so that the connection is free again below.
+            let sent = {
+                let sending = pin!(connection.send(&request, body));
+                self.in_time(sending, passed).await
+            };
+            match sent {
                 None => return Err(SendError::Timeout(self.first_byte_timeout)),
                 Some(Ok(response)) => {
                     let answer = |()| Answer::new(connection, Arc::clone(self));
@@ -141,12 +146,11 @@ impl Origin {
     /// The answer, if its head comes in time; the time does not run while a streamed body goes on.
     async fn in_time<T>(
         &self,
-        sending: impl Future<Output = T>,
+        mut sending: Pin<&mut impl Future<Output = T>>,
         passed: Option<Arc<AtomicU64>>,
     ) -> Option<T> {
         let limit = self.first_byte_timeout;
         let Some(passed) = passed else { return timeout(limit, sending).await.ok() };
-        let mut sending = std::pin::pin!(sending);
         let (mut before, mut since) = (0, Instant::now());
         while since.elapsed() < limit {
             if let Ok(sent) = timeout(LOOK.min(limit), sending.as_mut()).await {

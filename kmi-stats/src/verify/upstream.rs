@@ -178,12 +178,11 @@ impl Upstream {
         }
         let end = |served| End { epoch: seen.epoch, slot: seen.slot, served: Some(served) };
         let start = epoch.map(|epoch| Start { epoch, prev_slot: seen.prev_slot });
-        if let Some(before) = self.spans.append(turn, || end(served.clone())) {
-            let repeats =
-                had_choice && before.served.as_ref().is_some_and(|it| it.id() == served.id());
+        if let Some((before, later)) = self.spans.append(turn, || end(served.clone())) {
+            let repeats = had_choice && before.served.as_ref().is_some_and(|it| it.is(&served));
             self.tally.repeats += u64::from(repeats);
             let linked = start.map_or(Ok(Linked::No), |start| conformity::follow(&before, &start));
-            return (linked, None);
+            return (linked, later);
         }
         let first = First {
             seq,
@@ -384,6 +383,6 @@ impl Joint {
     /// Whether the same key served twice though another could have.
     fn is_repeat(&self) -> bool {
         let before = self.before.served.as_ref();
-        self.first.had_choice && before.is_some_and(|it| it.id() == self.first.served.id())
+        self.first.had_choice && before.is_some_and(|it| it.is(&self.first.served))
     }
 }
