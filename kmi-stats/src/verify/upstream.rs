@@ -259,13 +259,10 @@ impl Upstream {
         self.tally.add(&row);
         row.in_order(&mut self.order);
         let place = (row.turn, row.seq);
-        match self.recent.back() {
-            Some(last) if (last.turn, last.seq) > place => {
-                let at = self.recent.partition_point(|it| (it.turn, it.seq) < place);
-                self.recent.insert(at, row);
-            }
-            _ => self.recent.push_back(row),
-        }
+        // Turns end in nearly the order of their numbers, so the place is near the end.
+        let later = |it: &&Row| (it.turn, it.seq) > place;
+        let at = self.recent.len() - self.recent.iter().rev().take_while(later).count();
+        self.recent.insert(at, row);
         if self.recent.len() > self.window {
             self.recent.pop_front();
         }
