@@ -13,6 +13,7 @@ mod h1;
 pub mod home;
 pub mod keys;
 pub mod ledger;
+mod lock;
 mod metrics;
 mod page;
 mod peek;

@@ -101,7 +101,7 @@ impl Ledger {
         let recovered = recovery::recover(&mut store, state_dir, now)?;
 
         let queue = Arc::new(Queue::new(capacity));
-        let values = Arc::new(Mutex::new(store.settings()?));
+        let stored = StoredSettings::new(store.settings()?, Arc::clone(&queue));
         let head = Arc::new(Mutex::new((store.books.seq, store.books.head)));
         let (live, subscriptions) = Publisher::new();
         let signer = Arc::new(OnceLock::new());
@@ -120,7 +120,7 @@ impl Ledger {
             .map_err(LedgerError::io(state_dir))?;
         let ledger = Self {
             state_dir: state_dir.to_owned(),
-            settings: StoredSettings { values, queue: Arc::clone(&queue) },
+            settings: stored,
             queue,
             subscriptions,
             head,

@@ -10,13 +10,13 @@ use std::{
 };
 
 use kmi_core::trace::Record;
-use parking_lot::{Condvar, Mutex};
 
 use super::{
     error::LedgerError,
     lost::{Lost, Reason},
     store::SettingChanges,
 };
+use crate::lock::{Condvar, Mutex};
 
 /// Most attempts that wait to be written.
 pub(super) const CAPACITY: usize = 65_536;
@@ -68,6 +68,8 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     records: Vec<Record>,
+    /// How many records the writer has taken and not yet written.
+    in_hand: usize,
     lost: Lost,
     settings: SettingChanges,
     /// Flushes asked for, and the number of the newest one that is done.
@@ -101,7 +103,7 @@ impl Work {
 impl Queue {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
-            state: Mutex::default(),
+            state: Mutex::new(State::default()),
             work: Condvar::new(),
             done: Condvar::new(),
             recording: AtomicBool::new(true),
@@ -190,6 +192,7 @@ impl Queue {
         spent.clear();
         spent.shrink_to(KEEP);
         let mut state = self.state.lock();
+        state.in_hand = state.records.len();
         Work {
             records: mem::replace(&mut state.records, spent),
             lost: mem::take(&mut state.lost),
@@ -202,6 +205,7 @@ impl Queue {
     /// For the writer: a commit is in.
     pub(super) fn succeeded(&self, flushed: Option<u64>) {
         let mut state = self.state.lock();
+        state.in_hand = 0;
         state.failure = None;
         state.flushed = state.flushed.max(flushed.unwrap_or(0));
         // Under the lock, so that a record dropped meanwhile is not taken for an old one.
@@ -225,11 +229,12 @@ impl Queue {
         state.closing
     }
 
-    /// For the writer: nothing is taken any more.
+    /// For the writer: nothing is taken any more, and what it has in hand stays unwritten.
     pub(super) fn closed(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        let left = u64::try_from(state.records.len()).unwrap_or(u64::MAX);
+        let left = state.records.len() + mem::take(&mut state.in_hand);
+        let left = u64::try_from(left).unwrap_or(u64::MAX);
         state.records = Vec::new();
         self.dropped.fetch_add(left, Ordering::Relaxed);
         self.recording.store(false, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! Records for the ledger's tests.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use jiff::Timestamp;
 use kmi_core::{
@@ -14,6 +14,7 @@ use super::{
     Sink, StoredSettings, TurnPage,
     queue::{self, Queue},
 };
+use crate::lock::scheduled::unscheduled;
 
 /// `n` seconds after some start.
 pub(crate) fn at(n: u64) -> Timestamp {
@@ -82,7 +83,8 @@ pub(crate) struct Unwritten(Arc<Queue>);
 
 impl Default for Unwritten {
     fn default() -> Self {
-        Self(Arc::new(Queue::new(queue::CAPACITY)))
+        // No lock of it is held over another one, so it need not be scheduled.
+        Self(Arc::new(unscheduled(|| Queue::new(queue::CAPACITY))))
     }
 }
 
@@ -92,7 +94,7 @@ impl Unwritten {
     }
 
     pub(crate) fn settings(&self) -> StoredSettings {
-        StoredSettings { values: Arc::default(), queue: Arc::clone(&self.0) }
+        unscheduled(|| StoredSettings::new(BTreeMap::new(), Arc::clone(&self.0)))
     }
 
     /// What was recorded since the last time.

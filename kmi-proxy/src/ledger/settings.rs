@@ -2,19 +2,22 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use parking_lot::Mutex;
-
 use super::queue::Queue;
+use crate::lock::Mutex;
 
 /// A small table of texts. Reading costs a short lock; writing is done by the ledger's writer,
 /// together with the lines: [`super::Ledger::flush`] waits for it.
 #[derive(Debug, Clone)]
 pub struct StoredSettings {
-    pub(super) values: Arc<Mutex<BTreeMap<String, String>>>,
-    pub(super) queue: Arc<Queue>,
+    values: Arc<Mutex<BTreeMap<String, String>>>,
+    queue: Arc<Queue>,
 }
 
 impl StoredSettings {
+    pub(super) fn new(values: BTreeMap<String, String>, queue: Arc<Queue>) -> Self {
+        Self { values: Arc::new(Mutex::new(values)), queue }
+    }
+
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<String> {
         self.values.lock().get(key).cloned()

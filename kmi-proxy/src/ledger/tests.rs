@@ -2,6 +2,7 @@ mod checkpoints;
 mod crash;
 mod export;
 mod losses;
+mod orders;
 
 use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 

@@ -8,7 +8,6 @@ mod affinity;
 mod epoch;
 mod files;
 mod journal;
-mod lock;
 mod quota;
 mod sessions;
 mod state;
@@ -24,9 +23,10 @@ pub use self::{
     files::{Owner, SeveralAccounts, is_file_id},
     journal::Journal,
 };
-use self::{files::Files, lock::Mutex, state::State};
+use self::{files::Files, state::State};
 use crate::{
     ledger::{Resumed, TurnPage},
+    lock::Mutex,
     upstream::Upstream,
 };
 use arc_swap::ArcSwap;

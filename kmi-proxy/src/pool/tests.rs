@@ -18,9 +18,10 @@ use kmi_health::classify::{Action, Block, Effect, Scope};
 use kmi_stats::verify::{InFlight, Options, Verifier};
 use shuttle::thread;
 
-use super::{lock::scheduled::scheduled, *};
+use super::*;
 use crate::{
     ledger::samples::{self, Unwritten},
+    lock::scheduled::scheduled,
     settings::UpstreamSettings,
 };
 

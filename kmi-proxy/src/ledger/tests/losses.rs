@@ -102,8 +102,10 @@ fn what_a_full_disk_kept_out_at_the_end_is_declared_at_the_next_start() {
     serve(&ledger, &mut page, 1..=2, 1);
     let disk = FullDisk::fill(dir.path());
     page.record(3, 1, 2);
-    ledger.sink().push(Record::Attempt(attempt("kimi", 3, 1)));
+    let sink = ledger.sink();
+    sink.push(Record::Attempt(attempt("kimi", 3, 1)));
     assert!(ledger.close().is_err());
+    assert_eq!(sink.dropped(), 1, "also what the writer had in hand is counted");
     drop((disk, page));
     let (ledger, recovered) = open(dir.path());
     assert_eq!((recovered.gaps, recovered.upstreams["kimi"].last_turn), (1, 3));
