@@ -16,16 +16,16 @@ const WAITING: usize = DEFAULT_WINDOW + DEFAULT_WINDOW / 2;
 /// Epoch lines that are kept for the turns that refer to them.
 const EPOCHS: usize = 64;
 /// How kmi begins the line of an epoch.
-const EPOCH: &str = "{\"type\":\"epoch\"";
+const EPOCH: &[u8] = b"{\"type\":\"epoch\"";
 
 /// The last turns of a trace that goes on.
 #[derive(Debug, Clone)]
 pub struct Recent {
     verifier: Verifier,
-    waiting: VecDeque<Arc<str>>,
+    waiting: VecDeque<Arc<[u8]>>,
     /// Whether lines were left out since the verifier began.
     skipped: bool,
-    epochs: VecDeque<Arc<str>>,
+    epochs: VecDeque<Arc<[u8]>>,
 }
 
 impl Default for Recent {
@@ -43,7 +43,7 @@ impl Recent {
     /// Takes the next line of the trace, as it is stored. Costs nothing before the next look.
     ///
     /// A trace that is entered in the middle begins with the epoch lines that are in force there.
-    pub fn line(&mut self, line: Arc<str>) {
+    pub fn line(&mut self, line: Arc<[u8]>) {
         if line.starts_with(EPOCH) {
             if self.epochs.len() == EPOCHS {
                 self.epochs.pop_front();
@@ -69,14 +69,14 @@ impl Recent {
         if self.skipped {
             self.skipped = false;
             self.verifier = Verifier::new(Options::default());
-            let is_waiting = |epoch: &&Arc<str>| self.waiting.iter().any(|line| line == *epoch);
+            let is_waiting = |epoch: &&Arc<[u8]>| self.waiting.iter().any(|line| line == *epoch);
             for epoch in self.epochs.iter().filter(|epoch| !is_waiting(epoch)) {
                 // Only an export can be a filtered one.
-                let _ = self.verifier.line(epoch.as_bytes());
+                let _ = self.verifier.line(epoch);
             }
         }
         for line in self.waiting.drain(..) {
-            let _ = self.verifier.line(line.as_bytes());
+            let _ = self.verifier.line(&line);
         }
         self.verifier.report(in_flight)
     }
@@ -90,9 +90,8 @@ mod tests {
         trace_builder::{mode, rotation, sealed},
     };
 
-    fn lines(records: &[kmi_core::trace::Record]) -> Vec<Arc<str>> {
-        let text = |line: Vec<u8>| String::from_utf8(line).unwrap().into();
-        sealed(records).into_iter().map(text).collect()
+    fn lines(records: &[kmi_core::trace::Record]) -> Vec<Arc<[u8]>> {
+        sealed(records).into_iter().map(Arc::from).collect()
     }
 
     fn told(recent: &mut Recent) -> (Verdict, u64, u64) {

@@ -168,9 +168,11 @@ fn turns_behind_many_other_lines_are_seen() {
     let upstream = Upstream::healthy(2);
     let user = upstream.user();
     user.run("-q auto on").good();
-    let proxy = Proxy::start(&user);
+    let mut proxy = Proxy::start(&user);
     proxy.keys(60);
     user.run("stop").good();
+    // `stop` waits for the trace; the directory is free a moment later.
+    assert_eq!(proxy.process.wait(), Some(0));
     let now = jiff::Timestamp::now();
     let state = user.path(".kmi/state");
     let (ledger, _) = Ledger::open(&state, &TraceSettings::default(), now).unwrap();

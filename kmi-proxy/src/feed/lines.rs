@@ -84,7 +84,7 @@ impl Lines {
         // An error: the read panicked; the feed ends.
         let Ok((reader, lines)) = reading.await else { return };
         for line in &lines {
-            self.hand_out(line.seq, &line.text, out);
+            self.hand_out(line.seq, line.text.as_bytes(), out);
         }
         let full = lines.len() as u64 == READ_AT_ONCE;
         self.stage = match joining {
@@ -127,7 +127,7 @@ impl Lines {
         }
     }
 
-    fn hand_out(&mut self, seq: u64, text: &str, out: &mut Vec<u8>) {
+    fn hand_out(&mut self, seq: u64, text: &[u8], out: &mut Vec<u8>) {
         if seq <= self.last {
             return;
         }
@@ -136,7 +136,7 @@ impl Lines {
             let _ = writeln!(out, "{{\"type\":\"missed\",\"lines\":{lines}}}");
         }
         self.last = seq;
-        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(text);
         out.push(b'\n');
     }
 }

@@ -128,7 +128,7 @@ impl Painter {
         let epochs = reader.epochs_in_force(first.seq).unwrap_or_default();
         for line in epochs.into_iter().chain(tail) {
             self.last = line.seq;
-            self.recent.line(line.text.into());
+            self.recent.line(line.text.into_bytes().into());
         }
     }
 

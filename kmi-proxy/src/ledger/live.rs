@@ -15,8 +15,8 @@ const BACKLOG: usize = 4096;
 pub struct LiveLine {
     /// Its number.
     pub seq: u64,
-    /// Its bytes, without the newline.
-    pub text: Arc<str>,
+    /// Its bytes, without the newline: JSON.
+    pub text: Arc<[u8]>,
 }
 
 /// What a watcher is told.
@@ -88,7 +88,7 @@ impl Publisher {
     }
 
     /// Tells whoever watches; costs nothing when nobody does.
-    pub(super) fn publish<'l>(&self, lines: impl Iterator<Item = (u64, &'l str)>) {
+    pub(super) fn publish<'l>(&self, lines: impl Iterator<Item = (u64, &'l [u8])>) {
         if self.0.receiver_count() > 0 {
             for (seq, text) in lines {
                 // An error tells that the last watcher left meanwhile.

@@ -116,14 +116,10 @@ impl Store {
     }
 
     /// The lines of the last batch that went in.
-    pub(super) fn appended(&self) -> impl Iterator<Item = (u64, &str)> {
+    pub(super) fn appended(&self) -> impl Iterator<Item = (u64, &[u8])> {
         let first = self.books.seq + 1 - self.ends.len() as u64;
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        let texts = starts.zip(&self.ends).map(|(from, to)| {
-            // JSON, as `seal` writes it, is UTF-8.
-            std::str::from_utf8(&self.text[from..*to]).unwrap_or_default()
-        });
-        (first..).zip(texts)
+        (first..).zip(starts.zip(&self.ends).map(|(from, to)| &self.text[from..*to]))
     }
 
     /// Moves what is in the write-ahead log into the database, as far as readers let it.

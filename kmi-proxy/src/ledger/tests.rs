@@ -171,7 +171,7 @@ fn watchers_see_committed_lines_and_what_they_missed() {
     ledger.sink().push(mode(1));
     let Some(Live::Line(line)) = watcher.blocking_recv() else { panic!("no line") };
     assert_eq!(line.seq, 1);
-    assert!(line.text.starts_with(r#"{"type":"mode","seq":1,"#));
+    assert!(line.text.starts_with(br#"{"type":"mode","seq":1,"#));
 
     for n in 0..5000 {
         ledger.sink().push(mode(n));

@@ -114,15 +114,12 @@ impl Spans {
             Some((at, end)) if end + 1 == from => Some(at),
             _ => None,
         };
-        let earlier = match left.and_then(|at| self.spans.get_mut(&at)) {
-            Some(span) => {
-                span.to = to;
-                joint(from, mem::replace(&mut span.last, last), first)
-            }
-            None => {
-                self.spans.insert(from, Span { to, first, last });
-                None
-            }
+        let earlier = if let Some(span) = left.and_then(|at| self.spans.get_mut(&at)) {
+            span.to = to;
+            joint(from, mem::replace(&mut span.last, last), first)
+        } else {
+            self.spans.insert(from, Span { to, first, last });
+            None
         };
         let later = self.close_up(left.unwrap_or(from), to);
         self.bound();

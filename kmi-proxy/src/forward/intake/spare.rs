@@ -62,6 +62,7 @@ mod tests {
         assert_ne!(second, meanwhile, "one at a time");
         keep(body.clone());
         assert!(SPARE.take().is_none(), "somebody still reads it");
+        drop(body);
     }
 
     #[test]
