@@ -1,3 +1,5 @@
+mod mutations;
+
 use std::fs;
 
 use super::*;
@@ -67,21 +69,22 @@ fn values(config: &Config) -> Vec<(String, serde_json::Value)> {
     config.rows.iter().map(|row| (row.key.clone(), row.value.clone())).collect()
 }
 
+/// The example with its commented settings set.
+fn everything() -> String {
+    let set = |line| match str::strip_prefix(line, "# ") {
+        Some(rest) if rest.split(' ').nth(1) == Some("=") && !rest.contains('`') => rest,
+        _ => line,
+    };
+    EXAMPLE.lines().map(set).collect::<Vec<_>>().join("\n")
+}
+
 #[test]
 fn the_example_is_the_defaults_and_complete() {
     let defaults = Place::new().load();
     let example = toml(EXAMPLE).load();
     assert_eq!(values(&example), values(&defaults));
     // As a file with everything set, it must still be right, and it must speak of every key.
-    let all = EXAMPLE
-        .lines()
-        .map(|line| match line.strip_prefix("# ") {
-            Some(rest) if rest.split(' ').nth(1) == Some("=") && !rest.contains('`') => rest,
-            _ => line,
-        })
-        .collect::<Vec<_>>()
-        .join("\n");
-    let everything = toml(&all).load();
+    let everything = toml(&everything()).load();
     for row in &everything.rows {
         assert!(matches!(row.origin, Origin::File { .. }), "{} is not in the example", row.key);
     }

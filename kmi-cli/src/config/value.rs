@@ -10,6 +10,9 @@ use kmi_core::state::{Mode, Policy};
 use kmi_proxy::settings::{OnExhausted, UpstreamKind};
 use serde_json::Value;
 
+/// Longer texts are not repeated in messages: no setting that is read from a word is longer.
+const LONGEST_REPEATED: usize = 32;
+
 /// A value as it is written.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Scalar {
@@ -40,6 +43,12 @@ impl Scalar {
             Self::Bool(b) => format!("`{b}`"),
             Self::Integer(n) => format!("`{n}`"),
             Self::Float(n) => format!("`{n}`"),
+            // A key that was written in the wrong place must not get into logs and screenshots.
+            Self::Text(text) | Self::Raw(text)
+                if text.contains("sk-") || text.chars().count() > LONGEST_REPEATED =>
+            {
+                format!("a text of {} characters", text.chars().count())
+            }
             Self::Text(text) => format!("\"{text}\""),
             Self::Raw(text) => format!("`{text}`"),
             Self::Other(name) => (*name).to_owned(),
