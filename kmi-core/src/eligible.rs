@@ -307,6 +307,10 @@ mod tests {
             let odd: KeySet = (1..310).step_by(2).collect();
             let even = model.iter().copied().filter(|n| n % 2 == 0).collect::<KeySet>();
             prop_assert_eq!(set.without(&odd), even);
+            // Unlike every second number, every third one differs from word to word.
+            let thirds: KeySet = (0..310).step_by(3).collect();
+            let others = model.iter().copied().filter(|n| n % 3 != 0).collect::<KeySet>();
+            prop_assert_eq!(set.without(&thirds), others);
             prop_assert_eq!(&set.to_string().parse::<KeySet>().unwrap(), &set);
         }
     }
@@ -320,6 +324,18 @@ mod tests {
         for bad in ["", "0x1", "g", "-1", "1 "] {
             assert_eq!(bad.parse::<KeySet>(), Err(MaskError), "{bad:?}");
         }
+        assert_eq!("0".repeat(65_536).parse(), Ok(KeySet::default()));
+        assert_eq!("0".repeat(65_537).parse::<KeySet>(), Err(MaskError));
+    }
+
+    #[test]
+    fn masks_are_strings_in_json() {
+        let set = KeySet::from_iter([0, 64]);
+        assert_eq!(serde_json::to_string(&set).unwrap(), r#""10000000000000001""#);
+        assert_eq!(serde_json::from_str::<KeySet>(r#""10000000000000001""#).unwrap(), set);
+        let number = serde_json::from_str::<KeySet>("7").unwrap_err().to_string();
+        assert!(number.contains("expected a hexadecimal mask"), "{number}");
+        assert_eq!(format!("{set:?}"), "{0, 64}");
     }
 
     #[test]
@@ -333,7 +349,20 @@ mod tests {
         assert_eq!(**eligible.mask(), KeySet::from_iter([2]));
         eligible.set(1, true);
         assert_eq!(**eligible.mask(), KeySet::from_iter([1]));
-        eligible.set(99, true);
-        assert_eq!(*eligible.usable(), KeySet::from_iter([1, 2]));
+        assert_eq!([0, 1, 2].map(|key| eligible.is_usable(key)), [false, true, true]);
+    }
+
+    /// A ring of three has keys 0 to 2, whoever names more.
+    #[test]
+    fn what_is_no_key_of_the_ring_cannot_serve() {
+        let ring = Arc::new(Ring::new(&[Seat::default(); 3]).unwrap());
+        let mut eligible = Eligible::of(&KeySet::full(4), ring);
+        assert_eq!(*eligible.usable(), KeySet::full(3));
+        for other in [3, 64, 99] {
+            eligible.set(other, true);
+            assert_eq!(*eligible.usable(), KeySet::full(3));
+            eligible.set(other, false);
+            assert_eq!(*eligible.usable(), KeySet::full(3));
+        }
     }
 }

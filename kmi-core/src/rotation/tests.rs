@@ -174,7 +174,7 @@ fn turns_are_numbered_and_say_where_they_came_from() {
     let mut rotation = Rotation::resume(ring, 4, Some(2), 99);
     let turn = rotation.next(&eligible, &KeySet::default()).unwrap();
     assert_eq!((turn.number, turn.epoch, turn.prev_slot, turn.slot), (100, 4, Some(2), 0));
-    assert_eq!((rotation.last_turn(), rotation.cursor()), (100, Some(0)));
+    assert_eq!((rotation.last_turn(), rotation.cursor(), rotation.epoch()), (100, Some(0), 4));
 }
 
 #[test]

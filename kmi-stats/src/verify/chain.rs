@@ -55,10 +55,12 @@ impl Chain {
         let place = line.place;
         let intact = place.hash == place.computed;
         match self.last {
-            _ if self.lost => self.lost = false,
             None => self.begin(&line),
+            // The line before could not be read, so nobody knows whether this one follows it.
+            Some(_) if self.lost => {}
             Some(last) => self.follow(&last, &line, intact),
         }
+        self.lost = false;
         if !intact {
             self.bad(place.seq, "its bytes do not have the hash that stands at its end");
         }

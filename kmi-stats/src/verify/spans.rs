@@ -195,6 +195,10 @@ mod tests {
         }
     }
 
+    fn first_of(turn: u64) -> First {
+        First { seq: turn, ..first() }
+    }
+
     #[test]
     fn neighbours_meet_whatever_order_they_come_in() {
         let mut spans = Spans::default();
@@ -224,11 +228,13 @@ mod tests {
     fn holes_are_bounded() {
         let mut spans = Spans::default();
         for turn in 1..=2 * MAX_SPANS as u64 {
-            assert!(spans.add(2 * turn, 2 * turn, Some(first()), end()).is_ok());
+            assert!(spans.add(2 * turn, 2 * turn, Some(first_of(2 * turn)), end()).is_ok());
         }
         assert_eq!(spans.spans.len(), MAX_SPANS);
         assert_eq!(spans.missing(1, spans.newest()) + spans.closed(), 2 * MAX_SPANS as u64);
         assert!(spans.add(3, 3, Some(first()), end()).is_err(), "a closed hole cannot be filled");
+        let [_, later] = spans.add(1, 1, Some(first_of(1)), end()).unwrap();
+        assert_eq!(later.unwrap().first.seq, 2, "what comes before the oldest turn still meets it");
     }
 
     proptest! {
@@ -237,10 +243,13 @@ mod tests {
             let (mut spans, mut model) = (Spans::default(), BTreeSet::new());
             for (from, more) in runs {
                 let free = (from..=from + more).all(|n| !model.contains(&n));
-                if more == 0 && spans.append(from, end).is_some() {
-                    prop_assert!(free && model.contains(&(from - 1)));
-                    model.insert(from);
-                    continue;
+                if more == 0 {
+                    let follows = free && model.contains(&(from - 1));
+                    prop_assert_eq!(spans.append(from, end).is_some(), follows);
+                    if follows {
+                        model.insert(from);
+                        continue;
+                    }
                 }
                 prop_assert_eq!(spans.add(from, from + more, Some(first()), end()).is_ok(), free);
                 if free {

@@ -256,3 +256,47 @@ impl Row {
         same && self.choice.as_ref().is_some_and(Exposure::had_choice)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kmi_core::ring::{Ring, Seat};
+
+    use super::*;
+    use crate::trace_builder::{at, epoch};
+
+    /// Turns with the same set are summed up once, in a number that cannot run over.
+    #[test]
+    fn a_long_run_of_the_same_set_counts_each_turn() {
+        let ring = Ring::new(&[Seat::default(); 2]).unwrap();
+        let ring = Arc::new(EpochRing::read(epoch(1, &ring, None)).unwrap());
+        let epoch = Arc::new(NumberedEpoch { ring, numbers: vec![0, 1] });
+        let row = |turn| Row {
+            turn,
+            seq: turn,
+            ts: at(0),
+            status: Status::Conforming,
+            unlinked: false,
+            key: Some(0),
+            tokens: 0,
+            choice: Some(Exposure {
+                epoch: Arc::clone(&epoch),
+                key: Some(0),
+                set: KeySet::full(2),
+            }),
+        };
+        let run = |tally: &Tally| tally.exposed.as_ref().map(|(_, _, turns)| *turns);
+        let mut tally = Tally::default();
+        tally.add(&row(1));
+        tally.add(&row(2));
+        assert_eq!(run(&tally), Some(2));
+        tally.exposed = Some((Arc::clone(&epoch), KeySet::full(2), u32::MAX - 1));
+        tally.add(&row(3));
+        assert_eq!(run(&tally), Some(u32::MAX));
+        tally.add(&row(4));
+        assert_eq!(run(&tally), Some(1));
+        let turns = f64::from(u32::MAX) + 1.0;
+        for share in tally.settled() {
+            assert!((share.expected - turns / 2.0).abs() < 1e-3, "{}", share.expected);
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! What traces prove, and what they do not: verdicts, counter-examples, gaps, open turns, exports.
 
+mod counting;
 mod damage;
 mod laws;
 mod tampering;
@@ -227,6 +228,18 @@ fn an_export_may_start_later() {
     cut.remove(50);
     assert_eq!(verify(&cut).first_bad_seq, Some(152));
     assert_eq!(verify(&cut).all.open, 1);
+}
+
+/// Numbers are missed from the first turn on that was certainly chosen after the cut, though the
+/// line of a later one comes first.
+#[test]
+fn after_the_cut_a_hole_is_open() {
+    let mut records = rotation(&[1; 4], 300);
+    records.remove(202);
+    records.swap(201, 202);
+    let lines = sealed(&records);
+    let all = verify(&[&lines[..1], &lines[200..]].concat()).all;
+    assert_eq!((all.turns, all.open, all.verdict), (100, 1, Verdict::Incomplete));
 }
 
 /// A slow turn that ended in the stretch, while its neighbours ended before it: they were cut

@@ -103,6 +103,57 @@ fn a_cut_tail_is_found_with_a_noted_head() {
     assert_eq!((head.seq, head.lines_after), (Some(0), Some(last)));
     let report = with_head(&[], ChainHash::START);
     assert_eq!(report.all.verdict, Verdict::InsufficientData);
+    let report = with_head(&[], noted);
+    assert_eq!(report.all.verdict, Verdict::Violated, "nothing is left of what was noted");
+    assert!(!report.head.unwrap().found);
+}
+
+/// Epoch lines may stand apart before an export's stretch: once each, and nothing else may.
+#[test]
+fn only_epoch_lines_stand_apart() {
+    let lines = sealed(&rotation(&[1; 5], 100));
+    let found = |lines: &[&[Vec<u8>]]| verify(&lines.concat()).first_bad_seq;
+    assert_eq!(found(&[&lines[..1], &lines[50..]]), None);
+    assert_eq!(found(&[&lines[..1], &lines]), Some(2), "the epoch's line twice");
+    assert_eq!(found(&[&lines[..1], &lines[50..51], &lines[52..]]), Some(52));
+    // The first line of the stretch lacks its masks.
+    let lines = without_masks(&sealed(&rotation(&[1; 4], 100)), 50);
+    assert_eq!(found(&[&lines[..1], &lines[50..]]), None);
+    assert_eq!(found(&[&lines[..1], &lines[50..51], &lines[52..]]), Some(52));
+}
+
+#[test]
+fn the_first_bad_line_is_put_in_words() {
+    let error = |change: fn(&mut Vec<Vec<u8>>)| {
+        let mut lines = lines();
+        change(&mut lines);
+        verify(&lines).chain.error.unwrap()
+    };
+    assert_eq!(error(|it| drop(it.remove(30))), "line 32 is in its place");
+    let other = |it: &mut Vec<Vec<u8>>| it[30] = sealed(&rotation(&[1; 5], 40))[30].clone();
+    assert_eq!(error(other), "it does not follow the line before it");
+    let edited = |it: &mut Vec<Vec<u8>>| edit(&mut it[30], "\"ok\"", "\"quota\"");
+    assert_eq!(error(edited), "its bytes do not have the hash that stands at its end");
+}
+
+/// What is no line is counted too, wherever it stands.
+#[test]
+fn what_is_no_line_is_counted() {
+    let garbage = vec![b"\xff{]".to_vec()];
+    let report = verify(&[garbage.clone(), lines()].concat());
+    assert_eq!((report.chain.records, report.first_bad_seq), (LINES as u64 + 1, Some(1)));
+    assert_eq!((report.chain.first_seq, report.chain.last_seq), (Some(1), Some(LINES as u64)));
+    let report = verify(&[lines(), garbage].concat());
+    assert_eq!((report.chain.records, report.chain.ok), (LINES as u64 + 1, false));
+}
+
+/// 32 MiB ([`MAX_LINE`], which writers and readers of traces rely on); what is longer is not looked at.
+#[test]
+fn a_line_may_have_32_mib() {
+    let error = |bytes| verify(&[vec![b'x'; bytes]]).chain.error.unwrap();
+    assert_ne!(error(32 << 20), "the line is too long");
+    assert_eq!(error((32 << 20) + 1), "the line is too long");
+    assert_eq!(error((32 << 20) + 2), "the line is too long");
 }
 
 /// The whole chain is made anew by somebody who knows how, so only the rules can find it.
@@ -261,6 +312,7 @@ fn lines_that_hold_nonsense_are_found() {
     ] {
         let report = sealed_text(nonsense);
         assert!(report.chain.ok, "{nonsense}");
+        assert_eq!(report.findings[0].upstream, None, "{nonsense}");
         assert_eq!(
             (report.all.verdict, report.all.violations),
             (Verdict::Violated, 1),
@@ -279,6 +331,17 @@ fn lines_that_hold_nonsense_are_found() {
         let report = verify(&[lines(), vec![broken.to_vec()]].concat());
         assert_eq!(report.first_bad_seq, Some(next), "{:?}", String::from_utf8_lossy(broken));
     }
+}
+
+/// Violations beyond those that a report lists are still counted.
+#[test]
+fn the_first_violations_are_put_in_words() {
+    let report = forged(|it| {
+        it[1..].iter_mut().for_each(|it| attempt_of(it).key = "k-00000009".into());
+    });
+    assert_eq!((report.all.violations, report.findings.len()), (100, MAX_FINDINGS));
+    let first = &report.findings[0];
+    assert_eq!((first.seq, first.turn, first.upstream.as_deref()), (2, Some(1), Some("kimi")));
 }
 
 #[test]
