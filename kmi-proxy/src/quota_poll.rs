@@ -1,15 +1,15 @@
-//! Asks the provider what is left of each key's quota: now and then while serving, and when the
-//! user wants to know.
+//! Asks the provider what is left of each key's quota: now and then while serving, as soon as a key
+//! is refused for it, and when the user wants to know.
 //!
 //! These requests are no turns: they go to the quota endpoint of the key that is meant, with an
 //! honest User-Agent.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt as _, Limited};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kmi_core::{display::visible, inventory::Key};
 use kmi_health::{
     classify::{Effect, Verdict},
@@ -38,6 +38,9 @@ const FIRST: Duration = Duration::from_secs(5);
 /// Between two keys of one round.
 const BETWEEN_KEYS: Duration = Duration::from_millis(250);
 
+/// After a refusal an account is asked again only if what is known of it is older than this.
+const AGAIN: SignedDuration = SignedDuration::from_mins(1);
+
 /// What asking with one key brought.
 #[derive(Debug)]
 pub(crate) enum Asked {
@@ -51,13 +54,49 @@ pub(crate) enum Asked {
 
 /// Polls for as long as the proxy serves.
 pub(crate) async fn run(proxy: Arc<Proxy>) {
-    tokio::time::sleep(jittered(FIRST, 1.0)).await;
+    let mut pause = jittered(FIRST, 1.0);
     loop {
+        ask_refused(&proxy, pause).await;
         for pool in &proxy.live().pools {
             round(pool, proxy.live().settings.health.quota_timeout).await;
         }
         // Ten percent of jitter keeps many machines from asking at the same moment.
-        tokio::time::sleep(jittered(proxy.live().settings.health.quota_poll, 0.1)).await;
+        pause = jittered(proxy.live().settings.health.quota_poll, 0.1);
+    }
+}
+
+/// Until the next round: asks with those keys that are refused for their quota meanwhile.
+async fn ask_refused(proxy: &Proxy, pause: Duration) {
+    let mut over = pin!(tokio::time::sleep(pause));
+    loop {
+        // Taken anew each time: keys are read again, and an upstream may have come.
+        let live = proxy.live();
+        let mut refused: Vec<_> =
+            live.pools.iter().map(|pool| Box::pin(pool.quota_refused())).collect();
+        let any_refused = poll_fn(|cx| {
+            let is_news = refused.iter_mut().any(|pool| pool.as_mut().poll(cx).is_ready());
+            if is_news { Poll::Ready(()) } else { Poll::Pending }
+        });
+        tokio::select! {
+            () = &mut over => return,
+            () = any_refused => {}
+        }
+        for pool in &live.pools {
+            if endpoint(pool.upstream().settings().kind).is_some() {
+                after_refusals(pool, live.settings.health.quota_timeout).await;
+            }
+        }
+    }
+}
+
+/// Asks for the quota of keys that were refused for it.
+async fn after_refusals(pool: &Pool, limit: Duration) {
+    for key in pool.take_quota_refused() {
+        let fresh = Timestamp::now() - AGAIN;
+        // A key of the same account, or the last round, may just have asked.
+        if pool.quota_row(key.id).checked_at.is_none_or(|at| at < fresh) {
+            poll(pool, &key, limit).await;
+        }
     }
 }
 

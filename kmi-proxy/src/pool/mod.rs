@@ -56,6 +56,7 @@ pub struct Pool {
     state: Mutex<State>,
     files: Files,
     waiting: WaitingRoom,
+    refused: quota::Refused,
 }
 
 /// What a pool starts from.
@@ -135,7 +136,8 @@ impl Pool {
         let state = State::open(start, &journal, now)?;
         let files = Files::open(&journal);
         let (upstream, state) = (ArcSwap::from_pointee(upstream), Mutex::new(state));
-        Ok(Self { journal, upstream, state, files, waiting: WaitingRoom::default() })
+        let (waiting, refused) = (WaitingRoom::default(), quota::Refused::default());
+        Ok(Self { journal, upstream, state, files, waiting, refused })
     }
 
     /// The upstream's name.
@@ -194,6 +196,7 @@ impl Pool {
     /// that the trouble is the upstream's.
     pub fn observe(&self, picked: &Picked, seen: &Seen<'_>, now: Timestamp) -> bool {
         let everybodys = self.state.lock().observe(picked, seen, now, &self.journal);
+        self.refused.note(picked.key.id, seen.verdict);
         self.waiting.changed();
         everybodys
     }

@@ -10,13 +10,53 @@ use kmi_core::{
     state::{KeyState, Reason},
 };
 use kmi_health::{
-    classify::Verdict,
+    classify::{Effect, Verdict},
     quota::{Quota, pool},
 };
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::Pool;
 
+/// Keys that were refused for what their account has left, until somebody asks what that is: the
+/// end of such a block stands in no refusal.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    /// Each key once.
+    keys: Mutex<Vec<KeyId>>,
+    news: Notify,
+}
+
+impl Refused {
+    /// Takes note of a verdict on a key; costs nothing for all but those refusals.
+    pub(super) fn note(&self, key: KeyId, verdict: &Verdict) {
+        let Effect::Block(block) = &verdict.effect else { return };
+        if !matches!(block.reason, Reason::QuotaExhausted | Reason::BalanceExhausted) {
+            return;
+        }
+        let mut keys = self.keys.lock();
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+        drop(keys);
+        self.news.notify_one();
+    }
+}
+
 impl Pool {
+    /// Waits until a key is refused for its quota. Can be dropped while it waits.
+    pub async fn quota_refused(&self) {
+        self.refused.news.notified().await;
+    }
+
+    /// The keys that were refused for their quota since the last call.
+    pub fn take_quota_refused(&self) -> Vec<Arc<Key>> {
+        let ids = std::mem::take(&mut *self.refused.keys.lock());
+        let inventory = self.inventory();
+        let key = |id| inventory.position(id).map(|at| Arc::clone(&inventory.keys()[at]));
+        ids.into_iter().filter_map(key).collect()
+    }
+
     /// Takes what a quota endpoint said of a key's account.
     pub fn set_quota(&self, key: KeyId, quota: Quota, now: Timestamp) {
         self.on_board(key, |board, key| board.set_quota(key, quota, now));

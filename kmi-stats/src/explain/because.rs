@@ -113,7 +113,7 @@ impl Evidence {
                 Some(Because::Blocked {
                     reason: change.reason,
                     until: change.until,
-                    since: change.ts,
+                    since: note.since,
                     words: note.cause.clone(),
                 })
             }

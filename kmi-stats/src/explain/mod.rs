@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use kmi_core::{
     outcome::Outcome,
     rotation::successor,
-    state::{Mode, Policy},
+    state::{KeyState, Mode, Policy},
     trace::{Attempt, Epoch, Gap, HealthChange, ModeChange, Record},
 };
 use serde::{Serialize, Serializer};
@@ -175,7 +175,20 @@ pub struct Evidence {
 #[derive(Debug, Clone)]
 struct Note {
     change: HealthChange,
+    /// Since when, where it goes on what a change before it began.
+    since: Timestamp,
     cause: Option<Arc<str>>,
+}
+
+impl Note {
+    /// Whether a change only says more of the same block: a new end, say.
+    fn is_continued_by(&self, change: &HealthChange) -> bool {
+        let blocked = |state| state == KeyState::Blocked;
+        blocked(self.change.to)
+            && blocked(change.from)
+            && blocked(change.to)
+            && self.change.reason == change.reason
+    }
 }
 
 impl Evidence {
@@ -222,11 +235,14 @@ impl Evidence {
             return;
         }
         let notes = self.notes.entry(Arc::clone(&change.key)).or_default();
+        let before = notes.last().filter(|note| note.is_continued_by(change));
+        let since = before.map_or(change.ts, |note| note.since);
+        let cause = before.and_then(|note| note.cause.clone());
         // Whether a change within the blur came before the choice cannot be told: both are kept.
         if later(change.ts) <= self.chosen || notes.len() == MAX_NOTES {
             notes.clear();
         }
-        notes.push(Note { change: change.clone(), cause: None });
+        notes.push(Note { change: change.clone(), since, cause });
     }
 
     fn attempt(&mut self, other: &Attempt) {

@@ -88,6 +88,25 @@ fn a_blocked_key_is_told_with_the_words_that_blocked_it() {
     assert!(words.unwrap().contains("weekly"));
 }
 
+/// The provider's reset comes a little later than the refusal.
+#[test]
+fn a_block_whose_end_becomes_known_keeps_its_words() {
+    let mut refusal = turn(&[1], &[]);
+    let key = epoch_key(1, Seat::default());
+    (refusal.key, refusal.label, refusal.turn) = (key.key, key.label, Some(5));
+    (refusal.request_id, refusal.ts) = ("r-another".into(), at(200));
+    (refusal.outcome, refusal.error) = (Outcome::Quota, Some("weekly usage limit".into()));
+    let spent = Some(Reason::QuotaExhausted);
+    let blocked = health(1, 200, KeyState::Blocked, spent, Some(2_000));
+    let mut longer = health(1, 300, KeyState::Blocked, spent, Some(9_000));
+    let Record::Health(change) = &mut longer else { panic!() };
+    change.from = KeyState::Blocked;
+    let it = explain(turn(&[0, 2, 3], &[]), &[blocked, Record::Attempt(refusal), longer]);
+    let Because::Blocked { until, since, words, .. } = of(&it, "key-01") else { panic!() };
+    assert_eq!((until, since), (Some(at(9_000)), at(200)));
+    assert_eq!(words.as_deref(), Some("weekly usage limit"));
+}
+
 #[test]
 fn what_came_after_the_choice_explains_nothing() {
     let later = health(1, 1_003, KeyState::Blocked, Some(Reason::RateLimited), Some(9_000));
