@@ -20,6 +20,7 @@ import random
 import resource
 import sqlite3
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -63,7 +64,10 @@ class Disk:
 def on_disk(scratch, size="8m", **options):
     """A home on a small disk."""
     disk = Disk(scratch / "disk", size)
-    return disk, Kmi(scratch / "disk" / "home", Upstream().url, said=scratch / "said", **options)
+    upstream = Upstream()
+    kmi = Kmi(scratch / "disk" / "home", upstream.url, said=scratch / "said", **options)
+    kmi.upstream = upstream
+    return disk, kmi
 
 
 def proven(kmi, turns, gaps=False):
@@ -115,13 +119,22 @@ def full_disk_when_the_trace_is_required(scratch):
         assert kmi.start()
         kmi.chat(20)
         disk.fill()
-        client = kmi.client()
-        eventually("requests are refused", lambda: client.chat()[0] == 503)
-        assert {client.chat()[0] for _ in range(20)} == {503}
+        client, statuses = kmi.client(), []
+
+        def asked():
+            statuses.append(client.chat()[0])
+            return statuses[-1]
+
+        eventually("requests are refused", lambda: asked() == 503)
+        sent = kmi.upstream.requests
+        assert {asked() for _ in range(20)} == {503}
+        assert kmi.upstream.requests == sent, "what cannot be recorded went upstream"
         disk.empty()
-        eventually("requests are served again", lambda: client.chat()[0] == 200)
+        eventually("requests are served again", lambda: asked() == 200)
         kmi.stop()
-        proven(kmi, kmi.verify()["turns"])
+        assert set(statuses) == {200, 503}
+        assert kmi.upstream.requests == 20 + statuses.count(200)
+        proven(kmi, 20 + statuses.count(200))
 
 
 def full_disk_and_then_killed(scratch):
@@ -365,13 +378,22 @@ def no_descriptors_left(scratch):
     clients = [kmi.client() for _ in range(40)]
     for client in clients:
         client.connection.connect()
+    files = Path(f"/proc/{kmi.pid}/fd")
+    eventually("there are none left", lambda: len(os.listdir(files)) == used + 10)
+    # The last one waits for a descriptor, and has its answer when there is one again.
+    *others, last = clients
+    answers = []
+    waiting = threading.Thread(target=lambda: answers.append(last.chat()[0]))
+    waiting.start()
     time.sleep(0.5)
-    for client in clients:
+    assert answers == [], "there was a descriptor"
+    for client in others:
         client.connection.close()
-    eventually("requests are served again", lambda: kmi.chat()[0] == 200)
+    waiting.join(PATIENCE)
+    assert answers == [200], answers
     assert set(kmi.chat(20)) == {200}
     kmi.stop()
-    proven(kmi, kmi.verify()["turns"])
+    proven(kmi, 31)
 
 
 def jumping_clock(scratch):

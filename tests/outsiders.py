@@ -91,6 +91,8 @@ def another_user_reads_no_file(scratch):
         if path.name not in ("kmi.config.toml",):
             assert mode & 0o077 == 0, f"{path}: {mode:o}"
     assert as_user(OTHER, "ls", str(kmi.home)).returncode != 0
+    # What the user wrote may be readable by itself; the directory above it is not to be entered.
+    assert as_user(OTHER, "cat", str(kmi.home / "kmi.config.toml")).returncode != 0
     for directory in [path for path in paths if path.is_dir()]:
         directory.chmod(0o755)
     for path in paths:
@@ -132,10 +134,14 @@ def nobody_looks_into_the_process(scratch):
     kmi = owned(scratch)
     for user in [OTHER, OWNER]:
         for name in ["environ", "mem", "maps", "fd", "exe"]:
-            reads = "readlink" if name == "exe" else "ls" if name == "fd" else "head -c 1"
-            done = as_user(user, "sh", "-c", f"{reads} /proc/{kmi.pid}/{name}")
+            # Opening is what is refused: the first byte of memory cannot be read by anybody.
+            looks = "readlink" if name == "exe" else "ls" if name == "fd" else ": <"
+            done = as_user(user, "sh", "-c", f"{looks} /proc/self/{name}")
+            assert done.returncode == 0, f"the look itself fails: {user} {name}: {done}"
+            done = as_user(user, "sh", "-c", f"{looks} /proc/{kmi.pid}/{name}")
             # Not even a program of the same user: whatever may look could take the keys.
-            assert done.returncode != 0 or done.stdout == "", f"{user} {name}: {done}"
+            assert done.returncode != 0 and done.stdout == "", f"{user} {name}: {done}"
+    assert kmi.chat() == [200], "there was a process to look into"
     limits = Path(f"/proc/{kmi.pid}/limits").read_text()
     core = next(line.split() for line in limits.splitlines() if line.startswith("Max core file size"))
     assert core[4] == "0", core

@@ -97,9 +97,18 @@ fn every_dependency_is_used() {
     assert!(unused.is_empty(), "no crate uses {unused:?}");
 }
 
-#[test]
-fn security_names_tests_that_exist() {
+/// Whether the last cells of a document's tables name tests that the gate runs, and each row one.
+fn each_row_is_checked(tables: &[Vec<&str>]) {
     let sources: String = rust_files().iter().map(read).collect();
+    // A function alone is no test: what stands above it must say that it is one.
+    let in_rust = |test: &str| {
+        sources.match_indices(&format!("fn {test}(")).any(|(at, _)| {
+            let above = sources[..at].rsplit('\n').skip(1).map(str::trim);
+            let mut marks =
+                above.take_while(|line| line.starts_with("#[") || line.starts_with("//"));
+            marks.any(|line| line == "#[test]" || line.starts_with("#[tokio::test"))
+        })
+    };
     // Scripts check too: those that the gate runs, and of them what is in their list.
     let gate = read(".ci/run");
     let mut scripts = files_below("tests");
@@ -111,16 +120,48 @@ fn security_names_tests_that_exist() {
     let in_script = |test: &str| {
         scripts.contains(&format!("\ndef {test}(")) && scripts.contains(&format!("\n    {test},\n"))
     };
+    for row in tables {
+        let tests = quoted(row.last().expect("a cell"));
+        assert!(!tests.is_empty(), "nothing checks: {}", row[0]);
+        for test in tests {
+            assert!(in_rust(test) || in_script(test), "no test is called {test}: {}", row[0]);
+        }
+    }
+}
+
+#[test]
+fn security_names_tests_that_exist() {
     let document = section("SECURITY.md", "What is promised");
     let promises = rows(&document);
     assert!(promises.len() > 10, "the table was not found");
-    for promise in promises {
-        let tests = quoted(promise[1]);
-        assert!(!tests.is_empty(), "nothing checks: {}", promise[0]);
-        for test in tests {
-            let found = sources.contains(&format!("fn {test}(")) || in_script(test);
-            assert!(found, "no test is called {test}: {}", promise[0]);
-        }
+    each_row_is_checked(&promises);
+}
+
+#[test]
+fn reliability_names_tests_that_exist() {
+    for (heading, least) in [("Faults, and what comes of them", 20), ("Threads", 2)] {
+        let document = section("docs/reliability.md", heading);
+        let tables = rows(&document);
+        assert!(tables.len() >= least, "the table was not found: {heading}");
+        each_row_is_checked(&tables);
+    }
+}
+
+/// How many requests and answers stand in the tables of the edge.
+#[test]
+fn the_edge_is_as_long_as_the_documents_say() {
+    let cases = |name: &str| read(format!("tests/edge/{name}")).matches("\n[[case]]\n").count();
+    let (requests, answers) = (cases("client.toml"), cases("upstream.toml"));
+    let (security, reliability) = (read("SECURITY.md"), read("docs/reliability.md"));
+    for (document, words) in [
+        (&security, format!("Of {requests} hostile requests")),
+        (&security, format!("of {answers} hostile answers")),
+        (&security, format!("| {requests} byte for byte;")),
+        (&security, format!("| {answers} written ones;")),
+        (&reliability, format!("| {requests} (`tests/edge/client.toml`) |")),
+        (&reliability, format!("| {answers} (`tests/edge/upstream.toml`) |")),
+    ] {
+        assert!(document.contains(&words), "no document says: {words}");
     }
 }
 

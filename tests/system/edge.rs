@@ -184,7 +184,19 @@ fn well_framed(record: &Record) -> anyhow::Result<()> {
     ensure!((count("host"), count("authorization")) == (1, 1), "{head}");
     let framings = count("content-length") + count("transfer-encoding");
     ensure!(framings == 1 || framings == 0 && record.body.is_empty(), "{head}");
-    for name in ["connection", "upgrade", "te", "trailer", "http2-settings", "cookie", "api-key"] {
+    for name in [
+        "connection",
+        "upgrade",
+        "te",
+        "trailer",
+        "keep-alive",
+        "proxy-connection",
+        "http2-settings",
+        "cookie",
+        "api-key",
+        "x-api-key",
+        "proxy-authorization",
+    ] {
         ensure!(count(name) == 0, "{name}: {head}");
     }
     ensure!(head.contains("sk-demo-key-0001"), "{head}");
@@ -244,6 +256,8 @@ async fn client_case(proxy: &TestProxy, case: &ClientCase) -> anyhow::Result<()>
     if seen.is_empty() && case.status.has(0) {
         return Ok(());
     }
+    // Not even a refusal tells a page of another origin that it may read it.
+    ensure!(!wire.to_lowercase().contains("access-control-"), "{wire}");
     let statuses: Vec<_> = seen.iter().map(|it| it.status).collect();
     ensure!(seen.len() == 1 + usize::from(goes_on), "{} answers: {wire}", seen.len());
     ensure!(case.status.has(statuses[0]) && seen.iter().all(|it| it.whole), "{wire}");

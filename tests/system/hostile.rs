@@ -151,6 +151,10 @@ async fn a_body_that_breaks_off_never_looks_whole() -> anyhow::Result<()> {
         let wire = seen(&proxy).await?;
         assert!(wire.starts_with("HTTP/1.1 200 OK\r\n"), "{wire}");
         assert!(!wire.ends_with("0\r\n\r\n"), "{wire}");
+        // A length stays what it was, so that what came is too short for it.
+        let framings = ["content-length: 10\r\n", "transfer-encoding: chunked\r\n"];
+        let lower = wire.to_lowercase();
+        assert!(framings.iter().any(|framing| lower.contains(framing)), "{wire}");
         let attempt = only(&proxy).await?;
         assert_eq!(attempt.outcome.as_str(), "upstream_cut", "{answer}");
         assert_eq!((attempt.status, upstream.requests()), (Some(200), 1));
