@@ -31,8 +31,6 @@ pub(super) struct Chain {
     records: u64,
     start: Option<Link>,
     last: Option<Link>,
-    /// Whether the next line need not follow: the one before could not be read.
-    lost: bool,
     /// Only epoch lines so far, so the contiguous stretch may still begin.
     before_stretch: bool,
     first_bad: Option<(u64, String)>,
@@ -56,11 +54,8 @@ impl Chain {
         let intact = place.hash == place.computed;
         match self.last {
             None => self.begin(&line),
-            // The line before could not be read, so nobody knows whether this one follows it.
-            Some(_) if self.lost => {}
             Some(last) => self.follow(&last, &line, intact),
         }
-        self.lost = false;
         if !intact {
             self.bad(place.seq, "its bytes do not have the hash that stands at its end");
         }
@@ -93,11 +88,11 @@ impl Chain {
         }
     }
 
-    /// Takes what is no line.
+    /// Takes what is no line. It is the first bad one, if none was before: nothing that the lines
+    /// after it do or do not follow is asked any more.
     pub(super) fn garbage(&mut self, why: &str) {
         self.records += 1;
         self.bad(self.expected(), why);
-        self.lost = true;
         self.before_stretch = false;
     }
 
