@@ -82,16 +82,19 @@ async fn ask_refused(proxy: &Proxy, pause: Duration) {
             () = any_refused => {}
         }
         for pool in &live.pools {
-            if endpoint(pool.upstream().settings().kind).is_some() {
-                after_refusals(pool, live.settings.health.quota_timeout).await;
-            }
+            after_refusals(pool, live.settings.health.quota_timeout).await;
         }
     }
 }
 
-/// Asks for the quota of keys that were refused for it.
+/// Asks for the quota of keys that were refused for it, where somebody tells it.
 async fn after_refusals(pool: &Pool, limit: Duration) {
-    for key in pool.take_quota_refused() {
+    // Taken in any case, so that they do not gather.
+    let refused = pool.take_quota_refused();
+    if endpoint(pool.upstream().settings().kind).is_none() {
+        return;
+    }
+    for key in refused {
         let fresh = Timestamp::now() - AGAIN;
         // A key of the same account, or the last round, may just have asked.
         if pool.quota_row(key.id).checked_at.is_none_or(|at| at < fresh) {

@@ -28,17 +28,22 @@ async fn a_test_asks_each_key_and_fills_in_its_quota() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restart_does_not_hammer_a_key_that_rests() -> anyhow::Result<()> {
+/// Two keys, of which the first was refused for its quota; what is left of that was asked.
+async fn with_a_spent_key() -> anyhow::Result<TestProxy> {
     let spent = Act::Error(errors::WEEK_SPENT);
     let scenario = Scenario::healthy(2).with_fault(0, When::Always, spent);
     let proxy = TestProxy::start(scenario).await?;
     let mut client = proxy.client().await?;
     assert_eq!(client.chat(false).await?.header("x-kmi-attempts"), "2");
-    // The end of its block is the reset that its quota names, once that was asked.
     let first = || proxy.engine.rotor().snapshot(Timestamp::now()).keys[0].clone();
     eventually(async || Ok(first().quota.checked_at.is_some())).await?;
-    let before = first();
+    Ok(proxy)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_does_not_hammer_a_key_that_rests() -> anyhow::Result<()> {
+    let proxy = with_a_spent_key().await?;
+    let before = proxy.engine.rotor().snapshot(Timestamp::now()).keys[0].clone();
     assert_eq!((before.state, before.reason), (KeyState::Blocked, Some(Reason::QuotaExhausted)));
 
     let proxy = proxy.restart().await?;
@@ -69,14 +74,8 @@ async fn usages_is_one_answer_for_the_whole_pool() -> anyhow::Result<()> {
 /// When the block ends is known at once, not only after the next round of asking.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_refused_for_its_quota_is_asked_when_it_comes_back() -> anyhow::Result<()> {
-    let spent = Act::Error(errors::WEEK_SPENT);
-    let scenario = Scenario::healthy(2).with_fault(0, When::Always, spent);
-    let proxy = TestProxy::start(scenario).await?;
-    let mut client = proxy.client().await?;
-    assert_eq!(client.chat(false).await?.header("x-kmi-attempts"), "2");
-    let first = || proxy.engine.rotor().snapshot(Timestamp::now()).keys[0].clone();
-    eventually(async || Ok(first().quota.checked_at.is_some())).await?;
-    let other = &proxy.engine.rotor().snapshot(Timestamp::now()).keys[1];
-    assert_eq!(other.quota.checked_at, None, "it was no round that asked");
+    let proxy = with_a_spent_key().await?;
+    let keys = proxy.engine.rotor().snapshot(Timestamp::now()).keys;
+    assert_eq!(keys[1].quota.checked_at, None, "it was no round that asked");
     Ok(())
 }

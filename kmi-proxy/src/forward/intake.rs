@@ -1,5 +1,7 @@
 //! The client's body: held whole up to a limit, so that it can be sent again, or passed on.
 
+mod spare;
+
 use std::{
     sync::{
         Arc,
@@ -16,8 +18,6 @@ use crate::{
     h1::Incoming,
     reply::Refusal,
 };
-
-mod spare;
 
 /// A request up to this size can be sent again on another key.
 const REPLAY_LIMIT: usize = 4 << 20;

@@ -67,26 +67,45 @@ pub(super) struct Joint {
     pub(super) first: First,
 }
 
+/// What turns meet when they are accounted for.
+#[derive(Debug)]
+pub(super) struct Met {
+    /// Where the turn before them ended, if that is there.
+    pub(super) before: Option<End>,
+    /// The turn after them, if that came first and was no gap.
+    pub(super) later: Option<Joint>,
+}
+
 /// A number of the run is accounted for already.
 #[derive(Debug)]
 pub(super) struct Overlap;
 
 impl Spans {
-    /// Accounts for a turn whose predecessor is there: where that one ended, and the turn after it
-    /// if that one came first. `None`, and nothing done, for every other turn. [`Self::add`] does
-    /// the same and more, with more steps.
-    pub(super) fn append(
+    /// Accounts for the turns `from..=to` and returns the neighbours that have met.
+    ///
+    /// `first` is asked for only where the turn before is not there yet; it gives `None` for a gap:
+    /// what that starts from is not known.
+    pub(super) fn add(
         &mut self,
-        turn: u64,
-        last: impl FnOnce() -> End,
-    ) -> Option<(End, Option<Joint>)> {
-        let (from, span) = self.spans.range_mut(..=turn).next_back()?;
-        if span.to.checked_add(1) != Some(turn) {
-            return None;
-        }
-        span.to = turn;
-        let (from, before) = (*from, mem::replace(&mut span.last, last()));
-        Some((before, self.close_up(from, turn)))
+        from: u64,
+        to: u64,
+        last: End,
+        first: impl FnOnce() -> Option<First>,
+    ) -> Result<Met, Overlap> {
+        let (at, before) = match self.spans.range_mut(..=to).next_back() {
+            Some((_, span)) if span.to >= from => return Err(Overlap),
+            Some((at, span)) if span.to + 1 == from => {
+                span.to = to;
+                (*at, Some(mem::replace(&mut span.last, last)))
+            }
+            _ => {
+                self.spans.insert(from, Span { to, first: first(), last });
+                (from, None)
+            }
+        };
+        let later = self.close_up(at, to);
+        self.bound();
+        Ok(Met { before, later })
     }
 
     /// Joins the span that starts at `from` and ends at `to` with the one behind it, if they touch.
@@ -95,35 +114,8 @@ impl Spans {
         let behind = self.spans.remove(&right)?;
         let span = self.spans.get_mut(&from)?;
         span.to = behind.to;
-        joint(right, mem::replace(&mut span.last, behind.last), behind.first)
-    }
-
-    /// Accounts for the turns `from..=to` and returns the neighbours that have met.
-    ///
-    /// `first` is `None` for a gap: what it starts from is not known.
-    pub(super) fn add(
-        &mut self,
-        from: u64,
-        to: u64,
-        first: Option<First>,
-        last: End,
-    ) -> Result<[Option<Joint>; 2], Overlap> {
-        let before = self.spans.range(..=to).next_back().map(|(at, span)| (*at, span.to));
-        let left = match before {
-            Some((_, end)) if end >= from => return Err(Overlap),
-            Some((at, end)) if end + 1 == from => Some(at),
-            _ => None,
-        };
-        let earlier = if let Some(span) = left.and_then(|at| self.spans.get_mut(&at)) {
-            span.to = to;
-            joint(from, mem::replace(&mut span.last, last), first)
-        } else {
-            self.spans.insert(from, Span { to, first, last });
-            None
-        };
-        let later = self.close_up(left.unwrap_or(from), to);
-        self.bound();
-        Ok([earlier, later])
+        let before = mem::replace(&mut span.last, behind.last);
+        behind.first.map(|first| Joint { turn: right, before, first })
     }
 
     /// Closes the oldest hole when there are too many.
@@ -168,10 +160,6 @@ impl Spans {
     }
 }
 
-fn joint(turn: u64, before: End, first: Option<First>) -> Option<Joint> {
-    first.map(|first| Joint { turn, before, first })
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -195,30 +183,30 @@ mod tests {
         }
     }
 
-    fn first_of(turn: u64) -> First {
-        First { seq: turn, ..first() }
+    fn add(spans: &mut Spans, from: u64, to: u64) -> Result<Met, Overlap> {
+        spans.add(from, to, end(), || Some(First { seq: from, ..first() }))
     }
 
     #[test]
     fn neighbours_meet_whatever_order_they_come_in() {
         let mut spans = Spans::default();
         let mut met = |turn: u64| {
-            let joints = spans.add(turn, turn, Some(first()), end()).unwrap();
-            joints.into_iter().flatten().map(|joint| joint.turn).collect::<Vec<_>>()
+            let met = add(&mut spans, turn, turn).unwrap();
+            (met.before.is_some(), met.later.map(|joint| (joint.turn, joint.first.seq)))
         };
-        assert!(met(1).is_empty() && met(3).is_empty());
-        assert_eq!(met(2), [2, 3]);
-        assert_eq!(met(4), [4]);
-        assert!(spans.add(2, 9, Some(first()), end()).is_err());
-        assert!(spans.add(4, 4, Some(first()), end()).is_err());
+        assert_eq!((met(1), met(3)), ((false, None), (false, None)));
+        assert_eq!(met(2), (true, Some((3, 3))));
+        assert_eq!(met(4), (true, None));
+        assert!(add(&mut spans, 2, 9).is_err());
+        assert!(add(&mut spans, 4, 4).is_err());
     }
 
     #[test]
     fn huge_numbers_cost_nothing() {
         let mut spans = Spans::default();
-        assert!(spans.add(5, 1 << 60, None, end()).is_ok());
-        assert!(spans.add(u64::MAX, u64::MAX, Some(first()), end()).is_ok());
-        assert!(spans.add(u64::MAX, u64::MAX, Some(first()), end()).is_err());
+        assert!(spans.add(5, 1 << 60, end(), || None).is_ok());
+        assert!(add(&mut spans, u64::MAX, u64::MAX).is_ok());
+        assert!(add(&mut spans, u64::MAX, u64::MAX).is_err());
         assert_eq!(spans.newest(), u64::MAX);
         assert_eq!(spans.missing(1, 1 << 60), 4);
         assert_eq!(spans.missing(1, u64::MAX), u64::MAX - 1 - (1 << 60) + 4);
@@ -228,12 +216,12 @@ mod tests {
     fn holes_are_bounded() {
         let mut spans = Spans::default();
         for turn in 1..=2 * MAX_SPANS as u64 {
-            assert!(spans.add(2 * turn, 2 * turn, Some(first_of(2 * turn)), end()).is_ok());
+            assert!(add(&mut spans, 2 * turn, 2 * turn).is_ok());
         }
         assert_eq!(spans.spans.len(), MAX_SPANS);
         assert_eq!(spans.missing(1, spans.newest()) + spans.closed(), 2 * MAX_SPANS as u64);
-        assert!(spans.add(3, 3, Some(first()), end()).is_err(), "a closed hole cannot be filled");
-        let [_, later] = spans.add(1, 1, Some(first_of(1)), end()).unwrap();
+        assert!(add(&mut spans, 3, 3).is_err(), "a closed hole cannot be filled");
+        let later = add(&mut spans, 1, 1).unwrap().later;
         assert_eq!(later.unwrap().first.seq, 2, "what comes before the oldest turn still meets it");
     }
 
@@ -243,15 +231,12 @@ mod tests {
             let (mut spans, mut model) = (Spans::default(), BTreeSet::new());
             for (from, more) in runs {
                 let free = (from..=from + more).all(|n| !model.contains(&n));
-                if more == 0 {
-                    let follows = free && model.contains(&(from - 1));
-                    prop_assert_eq!(spans.append(from, end).is_some(), follows);
-                    if follows {
-                        model.insert(from);
-                        continue;
-                    }
+                let met = add(&mut spans, from, from + more);
+                prop_assert_eq!(met.is_ok(), free);
+                if let Ok(met) = met {
+                    prop_assert_eq!(met.before.is_some(), model.contains(&(from - 1)));
+                    prop_assert_eq!(met.later.is_some(), model.contains(&(from + more + 1)));
                 }
-                prop_assert_eq!(spans.add(from, from + more, Some(first()), end()).is_ok(), free);
                 if free {
                     model.extend(from..=from + more);
                 }

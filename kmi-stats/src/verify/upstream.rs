@@ -18,7 +18,7 @@ use super::{
     chain::Beginning,
     order::{InOrder, Step},
     seen::Seen,
-    spans::{First, Joint, Spans},
+    spans::{First, Joint, Met, Spans},
     tally::{Exposure, Keys, NumberedEpoch, Row, Status, Tally},
 };
 use crate::{
@@ -28,6 +28,10 @@ use crate::{
 
 /// Slots of all epochs that are kept together; turns of older epochs are unverifiable.
 const MAX_EPOCH_SLOTS: usize = 262_144;
+
+/// Turns end in nearly the order of their numbers: a turn's place in the window is looked for among
+/// so many of the last ones first. More would be dear where a trace stands in another order.
+const NEAR: usize = 16;
 
 /// Everything that has to be remembered of one upstream.
 #[derive(Debug, Clone)]
@@ -139,7 +143,7 @@ impl Upstream {
         let epoch = epoch.filter(|_| seen.masks.is_some());
 
         let (linked, later) =
-            self.place(seq, seen, epoch.as_ref().map(|it| &it.ring), status, served, had_choice);
+            self.place(seq, seen, epoch.as_ref().map(|it| &it.ring), status, &served, had_choice);
         let unlinked = epoch.is_some() && linked == Ok(Linked::No);
         let verdict = replayed.and_then(|status| linked.map(|_| status));
         let row = Row {
@@ -169,36 +173,27 @@ impl Upstream {
         seen: &Seen<'_>,
         epoch: Option<&Arc<EpochRing>>,
         status: Status,
-        served: Served,
+        served: &Served,
         had_choice: bool,
     ) -> (Result<Linked, Violation>, Option<Joint>) {
         let turn = seen.turn;
         if turn == 0 {
             return (Err(Violation::TurnZero), None);
         }
-        let end = |served| End { epoch: seen.epoch, slot: seen.slot, served: Some(served) };
-        let start = epoch.map(|epoch| Start { epoch, prev_slot: seen.prev_slot });
-        if let Some((before, later)) = self.spans.append(turn, || end(served.clone())) {
-            let repeats = had_choice && before.served.as_ref().is_some_and(|it| it.is(&served));
-            self.tally.repeats += u64::from(repeats);
-            let linked = start.map_or(Ok(Linked::No), |start| conformity::follow(&before, &start));
-            return (linked, later);
-        }
-        let first = First {
-            seq,
-            epoch: epoch.cloned(),
-            prev_slot: seen.prev_slot,
-            status,
-            served: served.clone(),
-            had_choice,
+        let end = End { epoch: seen.epoch, slot: seen.slot, served: Some(served.clone()) };
+        let first = || {
+            let (epoch, served) = (epoch.cloned(), served.clone());
+            Some(First { seq, epoch, prev_slot: seen.prev_slot, status, served, had_choice })
         };
-        let Ok([joint, later]) = self.spans.add(turn, turn, Some(first), end(served)) else {
+        let Ok(Met { before, later }) = self.spans.add(turn, turn, end, first) else {
             return (Err(Violation::Reused), None);
         };
-        let linked = match (joint, start) {
-            (Some(joint), _) => {
-                self.tally.repeats += u64::from(joint.is_repeat());
-                joint.follow().unwrap_or(Ok(Linked::No))
+        let start = epoch.map(|epoch| Start { epoch, prev_slot: seen.prev_slot });
+        let linked = match (before, start) {
+            (Some(before), start) => {
+                let repeats = had_choice && before.served.as_ref().is_some_and(|it| it.is(served));
+                self.tally.repeats += u64::from(repeats);
+                start.map_or(Ok(Linked::No), |start| conformity::follow(&before, &start))
             }
             (None, Some(start)) if turn == 1 => conformity::start(&start).map(|()| Linked::Yes),
             (None, _) => Ok(Linked::No),
@@ -259,9 +254,11 @@ impl Upstream {
         self.tally.add(&row);
         row.in_order(&mut self.order);
         let place = (row.turn, row.seq);
-        // Turns end in nearly the order of their numbers, so the place is near the end.
         let later = |it: &&Row| (it.turn, it.seq) > place;
-        let at = self.recent.len() - self.recent.iter().rev().take_while(later).count();
+        let at = match self.recent.iter().rev().take(NEAR).take_while(later).count() {
+            NEAR => self.recent.partition_point(|it| (it.turn, it.seq) < place),
+            near => self.recent.len() - near,
+        };
         self.recent.insert(at, row);
         if self.recent.len() > self.window {
             self.recent.pop_front();
@@ -316,7 +313,7 @@ impl Upstream {
             Served::Of(Arc::clone(&epoch.ring), key)
         });
         let end = End { epoch: Some(gap.epoch), slot, served };
-        let Ok([_, later]) = self.spans.add(from, to, None, end) else {
+        let Ok(Met { later, .. }) = self.spans.add(from, to, end, || None) else {
             return self.loose(seq, Some(from), &Violation::Reused, found);
         };
         self.order.take(from, Step::Unknown { to });

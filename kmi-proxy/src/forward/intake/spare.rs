@@ -6,11 +6,11 @@ use std::cell::RefCell;
 
 use bytes::{Bytes, BytesMut};
 
-/// Memory for shorter bodies is cheap.
-const SHORTEST: usize = 64 << 10;
-/// What is kept for one body at most.
+/// Memory for shorter bodies is cheap: the allocator has it from its heap.
+const SHORTEST: usize = 128 << 10;
+/// Longer bodies are rare.
 const LONGEST: usize = 2 << 20;
-/// What a thread keeps at most.
+/// What a thread keeps at most, in bytes of memory.
 const TOTAL: usize = 5 << 20;
 
 thread_local!(static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) });
@@ -22,7 +22,7 @@ pub(super) fn take(capacity: usize) -> BytesMut {
     }
     let kept = SPARE.with_borrow_mut(|spare| {
         let at = spare.iter().position(|memory| memory.capacity() >= capacity)?;
-        Some(spare.swap_remove(at))
+        Some(spare.remove(at))
     });
     // Conversations grow. What is not used is not there either.
     kept.unwrap_or_else(|| BytesMut::with_capacity(capacity + capacity / 4))
@@ -34,9 +34,13 @@ pub(super) fn keep(body: Bytes) {
         return;
     }
     let Ok(mut memory) = body.try_into_mut() else { return };
+    // A body of unknown length may have more than it needed.
+    if memory.capacity() > TOTAL {
+        return;
+    }
     memory.clear();
     SPARE.with_borrow_mut(|spare| {
-        // The oldest makes room: it is the one that was too short last.
+        // The oldest makes room.
         while !spare.is_empty() && total(spare) + memory.capacity() > TOTAL {
             spare.remove(0);
         }
