@@ -1,13 +1,13 @@
 //! Where a filter is typed; the list follows with every letter.
 
-use tui_realm_stdlib::components::Input;
+use tui_input::{Input, InputRequest};
 use tuirealm::{
-    command::{Cmd, Direction, Position},
-    component::Component,
     event::{Event, Key, KeyEvent, KeyModifiers},
-    props::{AttrValue, Attribute},
-    ratatui::{Frame, layout::Rect, widgets::Paragraph},
-    state::{State, StateValue},
+    ratatui::{
+        Frame,
+        layout::{Position, Rect},
+        widgets::Paragraph,
+    },
 };
 
 use super::Panel;
@@ -16,8 +16,10 @@ use crate::{
     theme::Theme,
 };
 
-/// More than anybody types.
+/// More characters than anybody types.
 const LONGEST: usize = 256;
+const NAME: &str = " filter: ";
+const PLACEHOLDER: &str = "words, or key: outcome: model: session:   Enter keeps, Esc undoes";
 
 /// The line.
 pub(crate) struct FilterLine {
@@ -28,63 +30,43 @@ pub(crate) struct FilterLine {
 
 impl FilterLine {
     pub(crate) fn new(theme: Theme, typed: &str) -> Self {
-        let input = Input::default()
-            .input_len(LONGEST)
-            .style(theme.bar())
-            .placeholder("words, or key: outcome: model: session:   Enter keeps, Esc undoes")
-            .value(typed);
-        Self { theme, input, before: typed.to_owned() }
-    }
-
-    fn typed(&self) -> String {
-        match self.input.state() {
-            State::Single(StateValue::String(text)) => text,
-            _ => String::new(),
-        }
+        Self { theme, input: Input::from(typed), before: typed.to_owned() }
     }
 }
 
 impl Panel for FilterLine {
     fn draw(&mut self, frame: &mut Frame<'_>, area: Rect) {
-        let name = " filter: ";
-        let width = u16::try_from(name.len()).unwrap_or(0).min(area.width);
+        let name = u16::try_from(NAME.len()).unwrap_or(0).min(area.width);
+        let rest = Rect { x: area.x + name, width: area.width - name, ..area };
+        let scroll = self.input.visual_scroll(usize::from(rest.width.saturating_sub(1)));
+        let typed = self.input.value();
+        let text = if typed.is_empty() { PLACEHOLDER } else { typed };
+        let scrolled = (0, u16::try_from(scroll).unwrap_or(u16::MAX));
         let bar = self.theme.bar();
-        frame.render_widget(Paragraph::new(name).style(bar), Rect { width, ..area });
-        let rest = Rect { x: area.x + width, width: area.width - width, ..area };
-        self.input.attr(Attribute::Focus, AttrValue::Flag(true));
-        self.input.view(frame, rest);
+        frame.render_widget(Paragraph::new(NAME).style(bar), Rect { width: name, ..area });
+        frame.render_widget(Paragraph::new(text).style(bar).scroll(scrolled), rest);
+        let column = u16::try_from(self.input.visual_cursor() - scroll).unwrap_or(u16::MAX);
+        frame.set_cursor_position(Position { x: rest.x.saturating_add(column), y: rest.y });
     }
 
     fn on(&mut self, event: &Event<UserEvent>) -> Option<Msg> {
-        let command = match event {
-            Event::Keyboard(KeyEvent { code: Key::Enter, .. }) => return Some(Msg::Close),
-            Event::Keyboard(KeyEvent { code: Key::Esc, .. }) => {
-                return Some(Msg::FilterUndone(self.before.clone()));
-            }
-            Event::Keyboard(KeyEvent { code: Key::Char('u'), modifiers })
-                if modifiers.contains(KeyModifiers::CONTROL) =>
-            {
-                self.input.attr(Attribute::Value, AttrValue::String(String::new()));
-                return Some(Msg::FilterTyped(String::new()));
-            }
-            Event::Keyboard(KeyEvent { modifiers, .. })
-                if modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) =>
-            {
-                return None;
-            }
-            Event::Keyboard(KeyEvent { code, .. }) => match code {
-                Key::Char(c) => Cmd::Type(*c),
-                Key::Backspace => Cmd::Delete,
-                Key::Delete => Cmd::Cancel,
-                Key::Left => Cmd::Move(Direction::Left),
-                Key::Right => Cmd::Move(Direction::Right),
-                Key::Home => Cmd::GoTo(Position::Begin),
-                Key::End => Cmd::GoTo(Position::End),
-                _ => return None,
-            },
+        let Event::Keyboard(KeyEvent { code, modifiers }) = event else { return None };
+        let request = match code {
+            Key::Enter => return Some(Msg::Close),
+            Key::Esc => return Some(Msg::FilterUndone(self.before.clone())),
+            Key::Char('u') if modifiers.contains(KeyModifiers::CONTROL) => InputRequest::DeleteLine,
+            _ if modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => return None,
+            Key::Char(_) if self.input.value().chars().count() >= LONGEST => return None,
+            Key::Char(c) => InputRequest::InsertChar(*c),
+            Key::Backspace => InputRequest::DeletePrevChar,
+            Key::Delete => InputRequest::DeleteNextChar,
+            Key::Left => InputRequest::GoToPrevChar,
+            Key::Right => InputRequest::GoToNextChar,
+            Key::Home => InputRequest::GoToStart,
+            Key::End => InputRequest::GoToEnd,
             _ => return None,
         };
-        self.input.perform(command);
-        Some(Msg::FilterTyped(self.typed()))
+        self.input.handle(request);
+        Some(Msg::FilterTyped(self.input.value().to_owned()))
     }
 }

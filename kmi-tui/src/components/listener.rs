@@ -1,22 +1,20 @@
 //! Hears what counts everywhere: quitting, help, the other screen, a new window size.
 
-use tui_realm_stdlib::components::Phantom;
 use tuirealm::{
-    component::{AppComponent, Component},
     event::{Event, Key, KeyEvent, KeyModifiers},
+    ratatui::{Frame, layout::Rect},
     subscription::{EventClause, Sub, SubClause},
 };
 
+use super::Panel;
 use crate::{
     keymap::{GLOBAL, Global, command},
     model::{Id, Msg, UserEvent},
 };
 
 /// Hears, and is not seen.
-#[derive(Default, Component)]
-pub(crate) struct Listener {
-    component: Phantom,
-}
+#[derive(Debug)]
+pub(crate) struct Listener;
 
 impl Listener {
     /// What it listens to. While a filter is typed its letters are letters.
@@ -48,7 +46,9 @@ impl Listener {
     }
 }
 
-impl AppComponent<Msg, UserEvent> for Listener {
+impl Panel for Listener {
+    fn draw(&mut self, _: &mut Frame<'_>, _: Rect) {}
+
     fn on(&mut self, event: &Event<UserEvent>) -> Option<Msg> {
         match event {
             Event::WindowResize(..) => Some(Msg::Redraw),

@@ -52,7 +52,7 @@ impl<T: TerminalAdapter> Model<T> {
     pub(super) fn mount(&mut self, filter: Filter) {
         use Hears::{Answer, Clock, Older, Proof, Rows, Status};
         let theme = self.theme;
-        let listener = Box::new(Listener::default());
+        let listener = Box::new(Mounted(Listener));
         let _ = self.app.mount(Id::Listener, listener, Listener::subscriptions());
         self.add(Id::Header, Header::new(theme), &[Clock, Status]);
         self.add(Id::Summary, Summary::new(theme), &[Clock, Older, Proof, Rows, Status]);
