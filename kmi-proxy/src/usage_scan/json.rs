@@ -44,9 +44,11 @@ impl JsonScan {
     pub(super) fn feed(&mut self, piece: &[u8], counts: &mut Counts) {
         let mut rest = piece;
         while !rest.is_empty() {
-            let used = if self.in_string { self.string(rest) } else { self.structure(rest[0]) };
+            let used = if self.in_string { self.string(rest) } else { self.structure(rest) };
             let (done, more) = rest.split_at(used);
-            self.take(done, counts);
+            if self.taken.is_some() {
+                self.take(done, counts);
+            }
             rest = more;
         }
     }
@@ -70,30 +72,41 @@ impl JsonScan {
         end + 1
     }
 
-    fn structure(&mut self, byte: u8) -> usize {
-        match byte {
-            b'"' => {
-                self.in_string = true;
-                self.expected = false;
-                self.word = Word::default();
-            }
-            b'{' | b'[' => {
-                if self.expected && byte == b'{' && self.taken.is_none() {
-                    let bytes = Vec::with_capacity(256);
-                    self.taken = Some(Taken { bytes, depth: self.depth });
+    /// Goes on between strings, up to where one begins or the depth changes; gives how many bytes
+    /// it used.
+    fn structure(&mut self, bytes: &[u8]) -> usize {
+        for (at, byte) in bytes.iter().enumerate() {
+            match byte {
+                b'"' => {
+                    self.in_string = true;
+                    self.expected = false;
+                    self.word = Word::default();
+                    return at + 1;
                 }
-                self.expected = false;
-                self.depth = self.depth.saturating_add(1);
+                b'{' | b'[' => {
+                    if self.expected && *byte == b'{' && self.taken.is_none() {
+                        if at > 0 {
+                            // It is kept from its first byte on.
+                            return at;
+                        }
+                        let bytes = Vec::with_capacity(256);
+                        self.taken = Some(Taken { bytes, depth: self.depth });
+                    }
+                    self.expected = false;
+                    self.depth = self.depth.saturating_add(1);
+                    return at + 1;
+                }
+                b'}' | b']' => {
+                    self.expected = false;
+                    self.depth = self.depth.saturating_sub(1);
+                    return at + 1;
+                }
+                b':' => self.key(),
+                b' ' | b'\t' | b'\r' | b'\n' => {}
+                _ => self.expected = false,
             }
-            b'}' | b']' => {
-                self.expected = false;
-                self.depth = self.depth.saturating_sub(1);
-            }
-            b':' => self.key(),
-            b' ' | b'\t' | b'\r' | b'\n' => {}
-            _ => self.expected = false,
         }
-        1
+        bytes.len()
     }
 
     /// The string before was a key.

@@ -25,7 +25,7 @@ pub(super) fn take(capacity: usize) -> BytesMut {
         Some(spare.remove(at))
     });
     // Conversations grow. What is not used is not there either.
-    kept.unwrap_or_else(|| BytesMut::with_capacity(capacity + capacity / 4))
+    kept.unwrap_or_else(|| BytesMut::with_capacity(capacity + capacity / 8))
 }
 
 /// Keeps the memory of a body that nobody needs any more, if it is worth it.
@@ -73,9 +73,9 @@ mod tests {
     fn a_longer_conversation_comes_to_lie_where_the_last_one_lay() {
         let (body, first) = filled(300_000);
         keep(body);
-        let (body, second) = filled(350_000);
+        let (body, second) = filled(330_000);
         assert_eq!(first, second);
-        let (_, meanwhile) = filled(350_000);
+        let (_, meanwhile) = filled(330_000);
         assert_ne!(second, meanwhile, "one body at a time");
         keep(body.clone());
         assert_eq!(kept(), 0, "somebody still reads it");
