@@ -63,18 +63,28 @@ CREATE TABLE meta (
 INSERT INTO meta VALUES (1, 0, 1, NULL);
 ";
 
-/// Creates the tables in an empty database; refuses a foreign or newer one.
+/// Creates the tables in an empty database, and makes it one with a write-ahead log; refuses a foreign
+/// or newer one.
 pub(super) fn prepare(db: &mut Connection, path: &Path) -> Result<(), LedgerError> {
     let tables: i64 = query(db, path, "SELECT count(*) FROM sqlite_schema")?;
     if tables == 0 && query::<i64>(db, path, "PRAGMA application_id")? == 0 {
         db.pragma_update(None, "page_size", PAGE_SIZE)?;
+        // Before the tables: they go through the log then, and need no sync of their own.
+        write_ahead(db)?;
         let tx = db.transaction()?;
         tx.execute_batch(TABLES)?;
         tx.pragma_update(None, "application_id", APPLICATION_ID)?;
         tx.pragma_update(None, "user_version", VERSION)?;
         tx.commit()?;
     }
-    check(db, path)
+    check(db, path)?;
+    Ok(write_ahead(db)?)
+}
+
+/// Commits go to a log beside the database, and are synced where [`super::store`] asks for it.
+fn write_ahead(db: &Connection) -> rusqlite::Result<()> {
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "synchronous", "NORMAL")
 }
 
 /// Refuses a database that is not ours, or newer than this version.

@@ -71,8 +71,6 @@ impl Store {
         let mut db = Connection::open_with_flags(&path, flags)?;
         db.busy_timeout(std::time::Duration::from_secs(5))?;
         schema::prepare(&mut db, &path)?;
-        db.pragma_update(None, "journal_mode", "WAL")?;
-        db.pragma_update(None, "synchronous", "NORMAL")?;
         db.pragma_update(None, "fullfsync", true)?;
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
         db.pragma_update(None, "journal_size_limit", 64 << 20)?;
