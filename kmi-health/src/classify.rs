@@ -157,10 +157,16 @@ pub fn classify(answer: &Answer<'_>, now: Timestamp) -> Verdict {
         return Verdict::of(Outcome::Ok);
     }
     let error = KimiError::parse(answer.body);
-    let meaning = table::meaning(table::TABLE, answer.kind, answer.status, &error);
+    let row = table::row(table::TABLE, answer.kind, answer.status, &error);
+    let meaning = table::meaning(table::TABLE, row, answer.status);
     let wait = answer.retry.wait(now).or_else(|| retry_after::in_text(&error.message));
+    // What a provider says of a request may quote it, and no prompt goes into a trace: of such
+    // sentences only those that the table knows are kept.
+    let may_quote =
+        meaning == Meaning::Request && row.is_none_or(|row| table::TABLE[row].3.is_empty());
+    let message = if may_quote { error.named() } else { error.shown() };
     Verdict {
-        message: error.shown().map(Arc::from),
+        message: message.map(Arc::from),
         account: AccountId::in_text(&error.message),
         limits: limits::in_text(&error.message),
         ..meaning.verdict(wait, now)

@@ -64,9 +64,19 @@ impl KimiError {
     /// The error in one line that may be shown and stored: inert, cut, and with the provider's
     /// ids of accounts and keys shortened. `None` when the body says nothing.
     pub fn shown(&self) -> Option<String> {
-        let said = [&self.message, &self.kind, &self.code].into_iter().find(|it| !it.is_empty())?;
-        Some(visible(&shorten_ids(said)).into_owned())
+        shown(&[&self.message, &self.kind, &self.code])
     }
+
+    /// As [`Self::shown`], but without the sentence: only the type or the code.
+    pub fn named(&self) -> Option<String> {
+        shown(&[&self.kind, &self.code])
+    }
+}
+
+/// The first that says something, fit to be shown and stored.
+fn shown(words: &[&String]) -> Option<String> {
+    let said = words.iter().find(|it| !it.is_empty())?;
+    Some(visible(&shorten_ids(said)).into_owned())
 }
 
 fn word(value: &Value) -> String {
@@ -175,6 +185,8 @@ mod tests {
             error("", "", "account org-1234567890<ak-abcdefghijk> \u{1b}[31m key sk-****wxyz1");
         assert_eq!(said.shown().unwrap(), "account org-12…<ak-abc…> \\u{1b}[31m key sk-***…");
         assert_eq!(error("t", "", "").shown().as_deref(), Some("t"));
+        assert_eq!(error("", "c", "a quotation").named().as_deref(), Some("c"));
+        assert_eq!(error("", "", "a quotation").named(), None);
         assert_eq!(KimiError::default().shown(), None);
         assert_eq!(shorten_ids("ask-me-anything-now, sk-x, ü"), "ask-me-anything-now, sk-x, ü");
     }

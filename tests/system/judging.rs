@@ -88,7 +88,7 @@ async fn a_key_in_a_compressed_error_is_masked_and_another_one_passes_as_it_is()
 -> anyhow::Result<()> {
     let echo = b"{\"error\":{\"message\":\"what is sk-demo-key-0001?\"}}";
     let headers = [("content-type", "application/json"), ("content-encoding", "gzip")];
-    let proxy = first_key(1, reply(400, &headers, gzip(echo)?)).await?;
+    let proxy = first_key(1, reply(500, &headers, gzip(echo)?)).await?;
     let answer = proxy.client().await?.chat(false).await?;
     assert_eq!(answer.text(), "{\"error\":{\"message\":\"what is sk-…0001?\"}}");
     assert!(!answer.headers.contains_key("content-encoding"));

@@ -163,15 +163,10 @@ pub fn rows() -> impl ExactSizeIterator<Item = RowView> {
     })
 }
 
-/// What an error means; a status without a row is the request's own fault below 500 and the
-/// server's from there on.
-pub(super) fn meaning(
-    table: &[Row],
-    kind: UpstreamKind,
-    status: u16,
-    error: &KimiError,
-) -> Meaning {
-    match row(table, kind, status, error) {
+/// What an error means whose row was found; a status without a row is the request's own fault below
+/// 500 and the server's from there on.
+pub(super) fn meaning(table: &[Row], row: Option<usize>, status: u16) -> Meaning {
+    match row {
         Some(row) => table[row].4,
         None if status < 500 => Meaning::Request,
         None => Meaning::Server,

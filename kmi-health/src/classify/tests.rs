@@ -152,6 +152,21 @@ const CASES: &[Case] = &[
     (KimiCode, 999, "", "", Server),
 ];
 
+/// CONTRACT section 6: no prompt is ever stored.
+#[test]
+fn what_may_quote_a_request_is_named_and_not_repeated() {
+    let said = |status, kind, message| {
+        judge(KimiCode, status, &openai(kind, message)).message.unwrap_or_default()
+    };
+    let quotation = "Invalid request: function name launch_code is duplicated";
+    for status in [400, 403, 404, 413, 422, 418] {
+        assert_eq!(&*said(status, "invalid_request_error", quotation), "invalid_request_error");
+        assert_eq!(&*said(status, "", quotation), "", "{status}");
+    }
+    let known = "Kimi For Coding is currently only available for Coding Agents";
+    assert_eq!(&*said(403, "access_terminated_error", known), known);
+}
+
 #[test]
 fn each_row_means_what_wire_says() {
     assert!(CASES.len() >= 40);
@@ -246,12 +261,11 @@ fn each_row_of_the_table_is_needed() {
     for (gone, Row(_, statuses, _, _, meaning)) in TABLE.iter().enumerate() {
         let rest: Vec<Row> =
             TABLE.iter().enumerate().filter(|it| it.0 != gone).map(|it| *it.1).collect();
-        let changes =
-            |case: &Case| table::meaning(&rest, case.0, case.1, &error_of(case)) != case.4;
-        let unknown = error_of(&(KimiCode, 0, "", "", Request));
-        let plain = statuses
-            .iter()
-            .all(|status| table::meaning(&[], KimiCode, *status, &unknown) == *meaning);
+        let changes = |case: &Case| {
+            let row = table::row(&rest, case.0, case.1, &error_of(case));
+            table::meaning(&rest, row, case.1) != case.4
+        };
+        let plain = statuses.iter().all(|status| table::meaning(&[], None, *status) == *meaning);
         if !plain && !CASES.iter().any(changes) {
             idle.push((gone, *meaning));
         }
