@@ -90,7 +90,7 @@ impl Quota {
         add("total".into(), View::counted(&json["totalQuota"], now));
         for (name, view) in json["usages"].as_object().into_iter().flatten().take(MAX_LIMITS) {
             let name = visible(name.strip_prefix("limit_").unwrap_or(name)).into_owned();
-            add(name, View::ratio(view, now));
+            add(name, View::stated(view, now));
         }
         if limits.is_empty() {
             return Err(QuotaError::Empty);
@@ -125,7 +125,7 @@ impl Quota {
     /// What is left of the tightest window, 0 to 1; `None` where only a balance is known.
     pub fn remaining_ratio(&self) -> Option<f64> {
         let used = self.limits.iter().map(|limit| limit.used_ratio).max_by(f64::total_cmp)?;
-        Some(1.0 - used)
+        Some(ratio(1.0 - used))
     }
 
     /// Whether any window is used up.
@@ -185,20 +185,20 @@ impl View {
             // Where both stand there and disagree, the worse one counts.
             used.into_iter().chain(left).max_by(f64::total_cmp)
         });
-        Self {
-            used_ratio: used_ratio.map(|used| used.clamp(0.0, 1.0)),
-            resets_at: reset(view, now),
-        }
+        Self { used_ratio: used_ratio.map(ratio), resets_at: reset(view, now) }
     }
 
     /// `{"used_ratio":0.15,"reset_time":…}`; a ratio that is absent is 0.
-    fn ratio(view: &Value, now: Timestamp) -> Self {
+    fn stated(view: &Value, now: Timestamp) -> Self {
         let used_ratio = view.is_object().then(|| number(&view["used_ratio"]).unwrap_or(0.0));
-        Self {
-            used_ratio: used_ratio.map(|used| used.clamp(0.0, 1.0)),
-            resets_at: reset(view, now),
-        }
+        Self { used_ratio: used_ratio.map(ratio), resets_at: reset(view, now) }
     }
+}
+
+/// A ratio from 0 to 1 without what binary fractions leave behind: 80 of 100 used leave 0.2, which is
+/// not under 20 %.
+fn ratio(value: f64) -> f64 {
+    (value.clamp(0.0, 1.0) * 1e9).round() / 1e9
 }
 
 /// Adds a view of a window; what several views say is put together to the worst.

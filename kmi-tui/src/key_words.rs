@@ -9,7 +9,7 @@ use kmi_core::{
 
 use crate::{
     paint::Tone,
-    quantity::{countdown, seconds},
+    quantity::{countdown, percent_left, seconds},
 };
 
 /// The state, for how long it lasts, and why: `blocked, back in 32s: rate limited`.
@@ -70,8 +70,7 @@ pub(crate) fn latency(key: &KeyRow) -> String {
 /// What is left: of the tightest limit in percent, or the balance.
 pub(crate) fn left(quota: &QuotaRow) -> String {
     if let Some(left) = quota.remaining_ratio {
-        // Rounded down: 0.4 % left is not 1 %.
-        return format!("{:.0}%", (left.clamp(0.0, 1.0) * 100.0).floor());
+        return percent_left(left);
     }
     let currency = quota.currency.as_deref().map(|it| format!(" {}", visible(it)));
     let balance = quota.balance.map(|it| format!("{it:.2}{}", currency.unwrap_or_default()));

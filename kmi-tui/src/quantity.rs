@@ -82,9 +82,23 @@ pub fn percent(share: f64, decimals: usize) -> String {
     format!("{:.decimals$} %", (share * 100.0 * unit).floor() / unit)
 }
 
+/// What is left of a quota in whole percent, never rounded up: 0.4 % is not 1 %. A count of 58 in 100
+/// is 58 %, although 0.58 is a little less in binary.
+pub(crate) fn percent_left(share: f64) -> String {
+    format!("{:.0}%", (share.clamp(0.0, 1.0) * 100.0 + 1e-7).floor())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_is_counted_as_the_provider_counts() {
+        for whole in 0..=100_u8 {
+            assert_eq!(percent_left(f64::from(whole) / 100.0), format!("{whole}%"));
+        }
+        assert_eq!([0.004, 0.999, 1.5].map(percent_left), ["0%", "99%", "100%"]);
+    }
 
     #[test]
     fn sizes_have_one_unit_and_are_never_more() {

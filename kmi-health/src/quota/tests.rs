@@ -37,6 +37,17 @@ fn of_both_shapes_the_worst_view_counts() {
 }
 
 #[test]
+fn what_is_left_is_what_the_provider_counts() {
+    for used in 0..=100_i32 {
+        let quota = usages(&format!(r#"{{"usage":{{"limit":100,"used":{used}}}}}"#));
+        let left = f64::from(100 - used) / 100.0;
+        assert_eq!(quota.remaining_ratio(), Some(left), "{used} used");
+        let quota = usages(&format!(r#"{{"usage":{{"limit":100,"remaining":{}}}}}"#, 100 - used));
+        assert_eq!(quota.limits[0].used_ratio, f64::from(used) / 100.0, "{used} used");
+    }
+}
+
+#[test]
 fn an_absent_field_is_worked_out() {
     let one = |view: &str| {
         let quota = usages(&format!(r#"{{"usage":{view}}}"#));

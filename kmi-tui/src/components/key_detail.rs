@@ -20,7 +20,7 @@ use crate::{
     key_words::{left, left_tone, state},
     model::{Msg, UserEvent},
     paint::Tone,
-    quantity::{ago, countdown},
+    quantity::{ago, countdown, percent_left},
     row::tone,
     theme::{KeyColors, Theme},
 };
@@ -88,7 +88,7 @@ impl KeyDetail {
             lines.push(
                 self.named(&format!("{} quota", visible(&limit.name)))
                     .left(&bar(left, 20), 20, style)
-                    .text(format!("{:.0}% left", (left * 100.0).floor()), style)
+                    .text(format!("{} left", percent_left(left)), style)
                     .text(resets.unwrap_or_default(), dim)
                     .line(),
             );
