@@ -113,6 +113,7 @@ impl Place {
             resumed: None,
             page: ledger.page("kimi")?,
             mode: Mode::Auto,
+            failover: true,
             active: None,
             disabled: [].into(),
         };

@@ -104,7 +104,7 @@ impl Refusal {
     /// not tried because enough others were.
     pub fn all_must_wait(seconds: u64) -> Self {
         let message = if seconds == 0 {
-            "The Kimi keys that were tried refuse this request; another one is usable, so send it again. `rotation.max_attempts` is how many are tried.".to_owned()
+            "The Kimi keys that were tried refuse this request; another one is usable, so send it again. `rotation.failover` and `rotation.max_attempts` say how many are tried.".to_owned()
         } else {
             format!(
                 "All Kimi keys are at their rate limit; the next one is free in {seconds} s. `kmi status` shows them."
@@ -119,8 +119,8 @@ impl Refusal {
 
     /// Every key's quota or balance is spent. Clients stop at once at this type (WIRE section 2.1).
     pub fn quota_spent(until: Option<jiff::Timestamp>) -> Self {
-        let when =
-            until.map_or_else(String::new, |until| format!(" The first resets at {until:.0}."));
+        let when = until
+            .map_or_else(String::new, |until| format!(" The first is tried again at {until:.0}."));
         let message = format!(
             "The quota of all Kimi keys is spent.{when} Add a key with `kmi keys add`, or see `kmi status`."
         );
@@ -300,7 +300,7 @@ mod tests {
         content-type: application/json
         x-kmi-error: all_keys_exhausted
         x-should-retry: false
-        {"error":{"code":"all_keys_exhausted","message":"The quota of all Kimi keys is spent. The first resets at 2026-11-18T11:06:40Z. Add a key with `kmi keys add`, or see `kmi status`.","type":"exceeded_current_quota_error"}}
+        {"error":{"code":"all_keys_exhausted","message":"The quota of all Kimi keys is spent. The first is tried again at 2026-11-18T11:06:40Z. Add a key with `kmi keys add`, or see `kmi status`.","type":"exceeded_current_quota_error"}}
         "#);
     }
 

@@ -275,7 +275,7 @@ impl Rotor {
         }
         // Only now, when nothing can fail any more, does anything change.
         for update in updates {
-            update.apply(setup.settings.health.clone(), self.mode(), now)?;
+            update.apply(&setup.settings, self.mode(), now)?;
         }
         let gone = |pool: &&Arc<Pool>| pools.iter().all(|kept| kept.name() != pool.name());
         *parked = before.pools.iter().chain(&*parked).filter(gone).cloned().collect();

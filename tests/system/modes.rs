@@ -37,6 +37,30 @@ async fn in_manual_mode_the_active_key_serves_and_nothing_is_a_turn() -> anyhow:
     Ok(())
 }
 
+/// CONTRACT section 1: `failover` holds in manual mode too; without it no other account is used.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_failover_the_active_key_serves_or_nobody() -> anyhow::Result<()> {
+    let refused = Act::Error(errors::TOO_MANY_REQUESTS.with_header("retry-after", "30"));
+    let scenario = Scenario::healthy(3).with_fault(0, When::Always, refused);
+    let proxy = TestProxy::start_with(scenario, |settings| {
+        settings.rotation.mode = Mode::Manual;
+        settings.rotation.failover = false;
+    })
+    .await?;
+    let mut client = proxy.client().await?;
+    for attempts in ["1", "0"] {
+        let answer = client.chat(false).await?;
+        assert_eq!(answer.status, 429);
+        assert_eq!(answer.header("x-kmi-error"), "all_keys_rate_limited");
+        assert_eq!(answer.header("x-kmi-attempts"), attempts, "a blocked key is not asked");
+        assert_ne!(answer.header("retry-after"), "");
+    }
+    assert_eq!(proxy.upstream.requests_per_key(), [1, 0, 0]);
+    rotate(&proxy, Some("key-2")).await?;
+    assert_eq!(client.chat(false).await?.header("x-kmi-key"), "key-2");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_switch_acts_on_the_next_request() -> anyhow::Result<()> {
     let proxy = manual(3).await?;

@@ -72,6 +72,8 @@ pub struct Start {
     pub page: TurnPage,
     /// How keys are chosen, and the active one.
     pub mode: Mode,
+    /// Whether in manual mode another key serves what the active one cannot.
+    pub failover: bool,
     /// The active key; the first usable one when `None` or gone.
     pub active: Option<KeyId>,
     /// The keys that the user has switched off.
@@ -230,6 +232,11 @@ impl Pool {
     /// Sets how keys are chosen.
     pub fn set_mode(&self, mode: Mode) {
         self.state.lock().mode = mode;
+    }
+
+    /// Sets whether in manual mode another key serves what the active one cannot.
+    pub fn set_failover(&self, failover: bool) {
+        self.state.lock().failover = failover;
     }
 
     /// Makes a key the active one: the one that is named, or the next usable one.

@@ -1,5 +1,7 @@
 //! What stands under the pool's lock.
 
+mod manual;
+
 use std::{collections::HashSet, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,7 +11,7 @@ use kmi_core::{
     key::KeyId,
     outcome::Outcome,
     ring::RingError,
-    rotation::{self, Rotation},
+    rotation::Rotation,
     snapshot::KeyRow,
     state::Mode,
     trace::HealthChange,
@@ -22,8 +24,7 @@ use kmi_health::{
 };
 
 use super::{
-    Affinity, Journal, NoKey, Picked, Place, RotateError, Seen, Start, Tried, epoch, files,
-    sessions::Sessions,
+    Affinity, Journal, NoKey, Picked, Place, Seen, Start, Tried, epoch, files, sessions::Sessions,
 };
 use crate::ledger::{Resumed, TurnPage};
 
@@ -35,6 +36,8 @@ const SET_BACK: SignedDuration = SignedDuration::from_secs(5);
 pub(super) struct State {
     pub(super) inventory: Arc<Inventory>,
     pub(super) mode: Mode,
+    /// Whether another key serves what the active one cannot; for manual mode.
+    pub(super) failover: bool,
     active: Option<KeyId>,
     disabled: HashSet<KeyId>,
     pub(super) board: Board,
@@ -70,6 +73,7 @@ impl State {
             upstream: UpstreamHealth::new(start.policy.clone()),
             inventory: Arc::default(),
             mode: start.mode,
+            failover: start.failover,
             active: start.active,
             disabled: start.disabled,
             board,
@@ -158,6 +162,8 @@ impl State {
         affinity: &Affinity,
         now: Timestamp,
     ) -> Result<Picked, NoKey> {
+        self.keep_an_active_key();
+        let alone = self.alone();
         let Some(wheel) = &mut self.wheel else {
             let why = Exhausted::NoneWorking { at: None };
             return Err(NoKey { why, next: None, model_rests: false });
@@ -195,8 +201,13 @@ impl State {
                 None => (None, None, Arc::default()),
             },
             (_, Mode::Manual) => {
-                let active = self.active.and_then(|id| self.inventory.position(id));
-                let key = manual(&wheel.rotation, eligible, active, &tried);
+                let key = if alone.is_some() {
+                    // Whatever model it lacks: it says so itself.
+                    alone.filter(|key| wheel.eligible.is_usable(*key) && !tried.contains(*key))
+                } else {
+                    let active = self.active.and_then(|id| self.inventory.position(id));
+                    manual::key(&wheel.rotation, eligible, active, &tried)
+                };
                 (key, None, Arc::clone(eligible.mask()))
             }
         };
@@ -205,6 +216,10 @@ impl State {
                 return Err(self.no_key_of(owner, &tried, now));
             }
             let mut others = tried;
+            if let Some(key) = alone {
+                others = KeySet::full(self.inventory.keys().len());
+                others.remove(key);
+            }
             if let Some(model) = model.filter(|_| model_rests) {
                 let may_have_it = self.board.keys_for(model);
                 let all = 0..self.inventory.keys().len();
@@ -240,6 +255,10 @@ impl State {
     /// Why no key can be chosen for a model. With usable keys left (all of them tried), a moment's
     /// wait.
     pub(super) fn exhausted(&self, model: Option<&str>, now: Timestamp) -> Exhausted {
+        if let Some(key) = self.alone() {
+            let why = self.board.soonest_among(&KeySet::from_iter([key]), now);
+            return why.unwrap_or(Exhausted::ShortWait { at: now });
+        }
         let rests = model.and_then(|model| self.model_rests(model, now));
         rests.or_else(|| self.board.soonest(now)).unwrap_or(Exhausted::ShortWait { at: now })
     }
@@ -292,25 +311,6 @@ impl State {
         self.inventory.position(picked.key.id).unwrap_or(usize::MAX)
     }
 
-    pub(super) fn rotate(&mut self, name: Option<&str>) -> Result<Arc<Key>, RotateError> {
-        let wheel = self.wheel.as_ref().ok_or(RotateError::NoKeys)?;
-        let number = if let Some(name) = name {
-            self.inventory.find(name).ok_or_else(|| RotateError::Unknown(name.to_owned()))?
-        } else {
-            let active = self.active_number();
-            let others = active.into_iter().collect();
-            let ring = wheel.rotation.ring();
-            let cursor = active.and_then(|key| ring.first_slot(key));
-            let usable = wheel.eligible.mask();
-            let next = rotation::successor(ring, cursor, usable, &others);
-            let next = next.map(|slot| ring.key_at(slot));
-            next.or(active.filter(|key| usable.contains(*key))).ok_or(RotateError::NoneUsable)?
-        };
-        let key = Arc::clone(&self.inventory.keys()[number]);
-        self.active = Some(key.id);
-        Ok(key)
-    }
-
     pub(super) fn set_disabled(
         &mut self,
         name: &str,
@@ -343,17 +343,6 @@ impl State {
         Some(Arc::clone(&self.inventory.keys()[number]))
     }
 
-    /// The active key: the chosen one or, when there is none or it is gone, the first in order.
-    pub(super) fn active_key(&self) -> Option<&Arc<Key>> {
-        self.inventory.keys().get(self.active_number()?)
-    }
-
-    fn active_number(&self) -> Option<usize> {
-        let chosen = self.active.and_then(|id| self.inventory.position(id));
-        let first = || self.wheel.as_ref()?.eligible.mask().iter().next();
-        chosen.or_else(first).or((!self.inventory.is_empty()).then_some(0))
-    }
-
     pub(super) fn rows(&self) -> Vec<KeyRow> {
         (0..self.inventory.keys().len()).filter_map(|key| self.board.row(key)).collect()
     }
@@ -375,23 +364,4 @@ impl State {
             wheel.eligible = Eligible::of(self.board.usable(), Arc::clone(wheel.rotation.ring()));
         }
     }
-}
-
-/// The active key, or the next usable one after it while it cannot serve; it stays active.
-fn manual(
-    rotation: &Rotation,
-    eligible: &Eligible,
-    active: Option<usize>,
-    tried: &KeySet,
-) -> Option<usize> {
-    let ring = rotation.ring();
-    if let Some(active) = active
-        && eligible.is_usable(active)
-        && !tried.contains(active)
-    {
-        return Some(active);
-    }
-    let mask = eligible.best_tier_without(tried);
-    let cursor = active.and_then(|key| ring.first_slot(key));
-    rotation::successor(ring, cursor, &mask, tried).map(|slot| ring.key_at(slot))
 }

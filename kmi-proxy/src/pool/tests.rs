@@ -72,6 +72,7 @@ impl World {
             resumed: None,
             page: samples::page(page),
             mode: Mode::Auto,
+            failover: true,
             active: None,
             disabled: HashSet::new(),
         };

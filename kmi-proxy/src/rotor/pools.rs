@@ -8,7 +8,6 @@ use kmi_core::{
     key::KeyId,
     state::Mode,
 };
-use kmi_health::Policy;
 
 use super::{DISABLED, RotorError, active_setting};
 use crate::{
@@ -62,6 +61,7 @@ pub(super) fn open_pool(
         resumed: recovered.upstreams.get(&name).cloned(),
         page: ledger.page(&name)?,
         mode,
+        failover: settings.rotation.failover,
         active: stored.get(&active_setting(&name)).and_then(|id| KeyId::parse(&id)),
         disabled,
     };
@@ -100,7 +100,7 @@ impl Update {
 
     pub(super) fn apply(
         self,
-        policy: Policy,
+        settings: &Settings,
         mode: Mode,
         now: Timestamp,
     ) -> Result<(), RotorError> {
@@ -109,7 +109,8 @@ impl Update {
             pool.set_upstream(way);
         }
         pool.set_mode(mode);
-        pool.adopt(inventory, policy, now)
+        pool.set_failover(settings.rotation.failover);
+        pool.adopt(inventory, settings.health.clone(), now)
             .map_err(|source| RotorError::Ring { upstream: Arc::clone(pool.name()), source })
     }
 }
