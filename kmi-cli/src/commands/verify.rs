@@ -11,7 +11,7 @@ use kmi_core::trace::ChainHash;
 use kmi_proxy::{
     control::{Reply, Request},
     home::Home,
-    ledger::{LedgerError, Reader},
+    ledger::{self, LedgerError, Reader},
 };
 use kmi_stats::{
     report::Report,
@@ -88,7 +88,7 @@ fn read_file(path: &Path, verifier: &mut Verifier, context: &Context<'_>) -> any
     let shown = path.display();
     let file = File::open(path).map_err(|error| {
         let hint = "name a file that `kmi trace export -o FILE` wrote, or none for the ledger";
-        Failure::new(format!("cannot open {shown}: {error}"), hint)
+        Failure::new(format!("cannot open {shown}: {error}"), hint).code(USAGE)
     })?;
     let progress = progress(file.metadata().map_or(0, |meta| meta.len()), MANY_BYTES, context);
     let mut lines = Lines::new(file);
@@ -128,7 +128,8 @@ fn read_ledger(
     Ok(in_flight)
 }
 
-/// The turns that the running proxy has under way; what ended before is on the disk then.
+/// The turns that the running proxy has under way, what ended before being on the disk then; without
+/// one, how many its pages say were given out.
 pub(super) fn in_flight(home: &Home) -> InFlight {
     match desk::call(home, &Request::InFlight) {
         Ok(Reply::InFlight(turns)) => {
@@ -137,7 +138,7 @@ pub(super) fn in_flight(home: &Home) -> InFlight {
             };
             InFlight::Turns(turns.into_iter().map(flight).collect::<HashMap<_, _>>())
         }
-        _ => InFlight::None,
+        _ => InFlight::GivenOut(ledger::turns_given_out(home.state_dir())),
     }
 }
 

@@ -47,7 +47,7 @@ use parking_lot::Mutex;
 pub use error::LedgerError;
 pub use export::Export;
 pub use live::{Live, LiveLine, Subscription};
-pub use page::TurnPage;
+pub use page::{TurnPage, turns_given_out};
 pub use queue::Sink;
 pub use reader::{Lines, Reader, StoredLine};
 pub use recovery::{Recovered, Resumed};

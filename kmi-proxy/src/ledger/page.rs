@@ -8,9 +8,10 @@
 //! may lose it, which [`super::recovery`] reckons with.
 
 use std::{
+    collections::HashMap,
     fmt::Write as _,
     fs::{self, File},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -106,8 +107,7 @@ impl TurnPage {
 
     /// The name of the upstream that the page belongs to.
     pub(super) fn upstream(&self) -> Option<&str> {
-        let len = u32::from_le_bytes(self.array(NAME - 4)) as usize;
-        std::str::from_utf8(self.map[..HEADER].get(NAME..NAME.checked_add(len)?)?).ok()
+        upstream_in(&self.map[..HEADER])
     }
 
     /// Opens an existing page and checks it.
@@ -206,6 +206,25 @@ impl TurnPage {
         bytes.copy_from_slice(&self.map[at..at + N]);
         bytes
     }
+}
+
+/// The upstream that a page's header names.
+fn upstream_in(header: &[u8]) -> Option<&str> {
+    let len = u32::from_le_bytes(header.get(NAME - 4..NAME)?.try_into().ok()?) as usize;
+    std::str::from_utf8(header.get(NAME..NAME.checked_add(len)?)?).ok()
+}
+
+/// The newest turn of each upstream that its page counts, for those who only read; a page that is
+/// damaged or not there says nothing.
+pub fn turns_given_out(state_dir: &Path) -> HashMap<Arc<str>, u64> {
+    let counted = |path: PathBuf| {
+        let mut header = [0; HEADER];
+        File::open(path).ok()?.read_exact(&mut header).ok()?;
+        let turn = u64::from_le_bytes(header[COUNTER..COUNTER + 8].try_into().ok()?);
+        let whole = header.starts_with(MAGIC) && turn <= MAX_TURN;
+        whole.then(|| Some((upstream_in(&header)?.into(), turn))).flatten()
+    };
+    all_paths(state_dir).unwrap_or_default().into_iter().filter_map(counted).collect()
 }
 
 #[inline]
@@ -323,6 +342,16 @@ mod tests {
         assert_eq!(page.lookup(1), Some((3, 11)));
         assert_eq!(page.lookup(5), Some((3, 15)));
         assert_eq!((page.lookup(0), page.lookup(6)), (None, None));
+    }
+
+    #[test]
+    fn who_only_reads_sees_what_was_given_out() {
+        let (dir, path, mut page) = page();
+        page.record(7, 1, 0);
+        assert_eq!(turns_given_out(dir.path()), HashMap::from([("kimi".into(), 7)]));
+        damage(&path, 0, b"x");
+        assert_eq!(turns_given_out(dir.path()), HashMap::new());
+        assert_eq!(turns_given_out(Path::new("/nonexistent")), HashMap::new());
     }
 
     #[test]

@@ -76,9 +76,12 @@ impl Default for Options {
 /// The turns that were given out and have not ended, at the time of a report.
 #[derive(Debug, Clone, Default)]
 pub enum InFlight {
-    /// No proxy runs, or nobody knows: nothing explains an open turn.
+    /// Nobody knows: nothing explains an open turn.
     #[default]
     None,
+    /// No proxy runs. The newest turn of each upstream that was ever given out, as its turn page
+    /// counts: what was cut off the trace's end, or never came into it, is open.
+    GivenOut(HashMap<Arc<str>, u64>),
     /// A proxy runs. Taken *before* the last lines were read, so that what ends or starts in
     /// between is no open turn.
     Turns(HashMap<Arc<str>, Flight>),
@@ -271,22 +274,26 @@ impl Verifier {
     /// What the lines so far prove. Costs O(window), not O(trace).
     pub fn report(&self, in_flight: &InFlight) -> Report {
         let chain_ok = self.chain.is_ok();
-        let flight = |name: &Arc<str>| match in_flight {
+        let flight = |it: &Upstream| match in_flight {
             InFlight::None => None,
-            InFlight::Turns(turns) => turns.get(name).copied(),
+            InFlight::GivenOut(newest) => {
+                // A page that an outage of the machine has set back hides no hole.
+                let newest = (*newest.get(it.name())?).max(it.newest_turn());
+                Some(Flight { turns: 0, newest })
+            }
+            InFlight::Turns(turns) => turns.get(it.name()).copied(),
         };
         let parts: Vec<_> = self
             .upstreams
             .values()
-            .map(|it| (visible(it.name()).into_owned(), it.report(flight(it.name()), chain_ok)))
+            .map(|it| (visible(it.name()).into_owned(), it.report(flight(it), chain_ok)))
             .collect();
         let mut all = Numbers::together(parts.iter().map(|(_, part)| part.all.clone()));
         all.violations += self.loose_violations;
         all.judge(chain_ok);
         let windows = self.windows();
-        let of_window = |(it, rows): (&Upstream, &Vec<&Row>)| {
-            it.numbers_of(rows.iter().copied(), flight(it.name()))
-        };
+        let of_window =
+            |(it, rows): (&Upstream, &Vec<&Row>)| it.numbers_of(rows.iter().copied(), flight(it));
         let mut recent = Numbers::together(self.upstreams.values().zip(&windows).map(of_window));
         recent.judge(chain_ok);
         Report {

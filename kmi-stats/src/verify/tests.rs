@@ -148,6 +148,24 @@ fn open_turns_need_an_explanation() {
 }
 
 #[test]
+fn without_a_proxy_the_page_says_what_is_missing_at_the_end() {
+    let lines = sealed(&rotation(&[1; 4], 100));
+    let with = |newest| {
+        let given_out = InFlight::GivenOut([("kimi".into(), newest)].into());
+        let all = verify_with(&lines, Options::default(), &given_out).all;
+        (all.verdict, all.open)
+    };
+    assert_eq!(with(100), (Verdict::Verified, 0));
+    assert_eq!(with(103), (Verdict::Incomplete, 3));
+    assert_eq!(with(40), (Verdict::Verified, 0), "a page that an outage has set back");
+    let mut records = rotation(&[1; 4], 100);
+    records.remove(50);
+    let given_out = InFlight::GivenOut([("kimi".into(), 40)].into());
+    let all = verify_with(&sealed(&records), Options::default(), &given_out).all;
+    assert_eq!(all.open, 1, "it hides no hole");
+}
+
+#[test]
 fn gaps_with_slots_spoil_nothing_and_gaps_without_do() {
     let whole = rotation(&[1; 4], 100);
     let with = |slots: Option<Vec<usize>>| {

@@ -358,6 +358,10 @@ impl Upstream {
         found.add(seq, &self.name, turn, violation);
     }
 
+    pub(super) fn newest_turn(&self) -> u64 {
+        self.spans.newest()
+    }
+
     pub(super) fn name(&self) -> &Arc<str> {
         &self.name
     }
