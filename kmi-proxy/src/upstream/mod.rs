@@ -113,10 +113,16 @@ fn anthropic_base_url(settings: &UpstreamSettings) -> String {
     if let Some(url) = &settings.anthropic_base_url {
         return url.clone();
     }
-    let without_version = settings.base_url.strip_suffix("/v1").unwrap_or(&settings.base_url);
+    let url = &settings.base_url;
     match settings.kind {
-        UpstreamKind::OpenPlatform => format!("{without_version}/anthropic"),
-        UpstreamKind::KimiCode | UpstreamKind::OpenAi => without_version.to_owned(),
+        UpstreamKind::OpenPlatform => {
+            let host = url.find("://").map_or(0, |at| at + 3);
+            let end = url[host..].find('/').map_or(url.len(), |at| host + at);
+            format!("{}/anthropic", &url[..end])
+        }
+        UpstreamKind::KimiCode | UpstreamKind::OpenAi => {
+            url.strip_suffix("/v1").unwrap_or(url).to_owned()
+        }
     }
 }
 
