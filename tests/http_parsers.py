@@ -104,8 +104,12 @@ class Upstream:
         while True:
             event = parser.next_event()
             if event is h11.NEED_DATA:
-                data = stream.recv(1 << 16)
-                if not data and not raw:
+                try:
+                    data = stream.recv(1 << 16)
+                except ConnectionResetError:
+                    data = b""
+                # Between two requests, or in the middle of one whose body broke at its client.
+                if not data:
                     return None
                 raw += data
                 parser.receive_data(data)
