@@ -4,6 +4,7 @@
 //! [`engine`](crate::engine) puts a listener and a control socket around it; a command that finds
 //! no running proxy opens it alone.
 
+mod address;
 mod error;
 mod pools;
 
@@ -24,8 +25,12 @@ use kmi_core::{
 };
 use parking_lot::Mutex;
 
-pub use self::error::RotorError;
+pub(crate) use self::address::reachable;
 use self::pools::{Update, inventory_of, open_pool, open_pools};
+pub use self::{
+    address::{base_url, root_url},
+    error::RotorError,
+};
 use crate::{
     control::{Outage, Tested},
     home::Home,
@@ -368,11 +373,6 @@ fn active_setting(upstream: &str) -> String {
 
 fn parse_mode(word: &str) -> Option<Mode> {
     [Mode::Auto, Mode::Manual].into_iter().find(|mode| mode.as_str() == word)
-}
-
-/// The base URL for clients, without the token.
-pub fn base_url(listen: SocketAddr, base_path: &str) -> String {
-    format!("http://{listen}{base_path}/v1")
 }
 
 fn notes(recovered: &Recovered) -> Vec<String> {

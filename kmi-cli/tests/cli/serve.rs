@@ -61,6 +61,22 @@ fn a_taken_port_is_told() {
 }
 
 #[test]
+fn a_proxy_for_other_machines_tells_an_address_that_it_answers_at() {
+    let upstream = Upstream::healthy(1);
+    let user = upstream.user();
+    let proxy = Proxy::start_with(&user, "serve --listen 0.0.0.0:0 --set proxy.allow_remote=true");
+    assert!(proxy.base_url.starts_with("http://127.0.0.1:"), "{}", proxy.line);
+    assert_eq!(proxy.chat().status, 200);
+    let status = user.run("status --json").json();
+    assert_eq!(status["proxy"]["base_url"], proxy.base_url.as_str());
+    let port = proxy.base_url.split([':', '/']).nth(4).unwrap();
+    insta::assert_snapshot!(Proxy::said(&user).replace(port, "PORT"), @"
+    warning: other machines reach kmi at 0.0.0.0:PORT: requests cross the network unencrypted, and whoever has the token can spend the keys
+    hint: listen on 127.0.0.1 and reach it through a tunnel, as `ssh -L`, if you can
+    ");
+}
+
+#[test]
 fn in_the_background() {
     let upstream = Upstream::healthy(1);
     let user = upstream.user();
