@@ -186,7 +186,8 @@ fn switch(
     Ok(ExitCode::SUCCESS)
 }
 
-fn find<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<&'a Key> {
+/// The key of this label or id.
+pub(super) fn find<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<&'a Key> {
     let fits =
         |key: &&std::sync::Arc<Key>| key.label.as_str() == name || key.id.to_string() == name;
     let found = loaded.keys.iter().find(fits).map(AsRef::as_ref);
@@ -196,7 +197,8 @@ fn find<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<&'a Key> {
     })
 }
 
-fn load(context: &Context<'_>, config: &Config) -> anyhow::Result<Loaded> {
+/// The keys as their files have them, whether a proxy runs or not.
+pub(super) fn load(context: &Context<'_>, config: &Config) -> anyhow::Result<Loaded> {
     Ok(keys::load(&desk::sources(config, context.env), &config.home.secret()?))
 }
 
