@@ -7,6 +7,7 @@
 mod address;
 mod error;
 mod pools;
+mod stored;
 
 use std::{
     collections::HashMap,
@@ -26,10 +27,13 @@ use kmi_core::{
 use parking_lot::Mutex;
 
 pub(crate) use self::address::reachable;
-use self::pools::{Update, inventory_of, open_pool, open_pools};
 pub use self::{
     address::{base_url, root_url},
     error::RotorError,
+};
+use self::{
+    pools::{Update, inventory_of, open_pool, open_pools},
+    stored::{DISABLED, MODE, active_setting, parse_mode},
 };
 use crate::{
     control::{Outage, Tested},
@@ -74,6 +78,8 @@ pub struct Rotor {
     proxy: Arc<Proxy>,
     /// Where rotations stood at the start: for upstreams that a reload adds.
     recovered: Recovered,
+    /// What it was opened with: some settings stay as they were then.
+    started_with: Settings,
     /// Pools of upstreams that a reload took away. Their running requests still take turns, and an
     /// upstream that comes back goes on with its own: a turn's number is never used twice.
     parked: Mutex<Vec<Arc<Pool>>>,
@@ -112,6 +118,7 @@ impl Rotor {
         let pools = open_pools(&ledger, &recovered, &setup.settings, &loaded.keys, mode, now)?;
         // The lines of new epochs are on the disk before the first turn refers to them.
         ledger.flush()?;
+        let started_with = setup.settings.clone();
         let live = Live { settings: setup.settings, pools };
         let proxy = Arc::new(Proxy::new(live, token, ledger.sink()));
         Ok(Self {
@@ -122,6 +129,7 @@ impl Rotor {
             proxy,
             notes: notes(&recovered),
             recovered,
+            started_with,
             parked: Mutex::default(),
             mode: Mutex::new(mode),
             problems: Mutex::new(loaded.problems),
@@ -290,6 +298,11 @@ impl Rotor {
         Ok(keys.len())
     }
 
+    /// The settings that have changed since the start and are in force only from the next one on.
+    pub fn waiting_for_start(&self) -> Vec<&'static str> {
+        self.started_with.only_at_start(&self.proxy.live().settings)
+    }
+
     /// Asks the provider about the named key, or about all of them.
     pub async fn test(&self, name: Option<&str>) -> Result<Vec<Tested>, RotateError> {
         let live = self.proxy.live();
@@ -361,18 +374,6 @@ impl Rotor {
             by: "user".into(),
         }));
     }
-}
-
-const MODE: &str = "mode";
-const ACTIVE: &str = "active.";
-const DISABLED: &str = "disabled.";
-
-fn active_setting(upstream: &str) -> String {
-    format!("{ACTIVE}{upstream}")
-}
-
-fn parse_mode(word: &str) -> Option<Mode> {
-    [Mode::Auto, Mode::Manual].into_iter().find(|mode| mode.as_str() == word)
 }
 
 fn notes(recovered: &Recovered) -> Vec<String> {

@@ -194,6 +194,35 @@ fn reload_tells_what_is_wrong() {
 }
 
 #[test]
+fn a_reload_says_what_waits_for_a_restart() {
+    let upstream = Upstream::healthy(2);
+    let user = upstream.user();
+    let proxy = Proxy::start(&user);
+    let file = user.path(".kmi/kmi.config.toml");
+    let config = fs::read_to_string(&file).unwrap();
+    let changed = config.replace("127.0.0.1:0", "127.0.0.1:1") + "[trace]\nretention = \"2GiB\"\n";
+    fs::write(&file, changed).unwrap();
+    // However often: it stays so.
+    for times in 1..=2 {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(user.run("reload").good().told(), @"
+            0
+            --- out
+            --- err
+            warning: changed, but not in force before a restart: proxy.listen, trace.retention
+            hint: `kmi stop`, then `kmi serve`
+            reloaded: 2 keys
+            ");
+        }
+        eventually("it is told", || Proxy::said(&user).matches("reloaded").count() == times);
+    }
+    assert_eq!(Proxy::said(&user).matches("proxy.listen").count(), 1, "the log says it once");
+    fs::write(&file, config).unwrap();
+    assert_eq!(user.run("reload").good().err, "reloaded: 2 keys\n");
+    assert_eq!(proxy.chat().status, 200);
+}
+
+#[test]
 fn verbose_says_what_is_used() {
     let upstream = Upstream::healthy(1);
     let user = upstream.user();

@@ -9,7 +9,10 @@ use kmi_core::{
     state::Mode,
 };
 
-use super::{DISABLED, RotorError, active_setting};
+use super::{
+    RotorError,
+    stored::{DISABLED, active_setting},
+};
 use crate::{
     ledger::{Ledger, Recovered},
     pool::{Journal, Pool, Start},
