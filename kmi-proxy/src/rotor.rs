@@ -32,13 +32,13 @@ pub use self::{
     error::RotorError,
 };
 use self::{
-    pools::{Update, inventory_of, open_pool, open_pools},
+    pools::{Update, inventory_of, open_pool, open_pools, sources},
     stored::{DISABLED, MODE, active_setting, parse_mode},
 };
 use crate::{
     control::{Outage, Tested},
     home::Home,
-    keys::{self, Answers, EnvKey, Loaded, Problem, SETTLE, Sources, Variables},
+    keys::{self, Answers, EnvKey, Loaded, Problem, SETTLE, Variables},
     ledger::{Ledger, LedgerError, Reader, Recovered, Subscription},
     pool::{Pool, RotateError},
     proxy::{Live, Proxy},
@@ -300,7 +300,11 @@ impl Rotor {
 
     /// The settings that have changed since the start and are in force only from the next one on.
     pub fn waiting_for_start(&self) -> Vec<&'static str> {
-        self.started_with.only_at_start(&self.proxy.live().settings)
+        let mut keys = self.started_with.only_at_start(&self.proxy.live().settings);
+        // Once the user has chosen a mode, that one outlives every start.
+        let chosen = self.ledger.settings().get(MODE).is_some();
+        keys.retain(|key| *key != "rotation.mode" || !chosen);
+        keys
     }
 
     /// Asks the provider about the named key, or about all of them.
@@ -384,15 +388,4 @@ fn notes(recovered: &Recovered) -> Vec<String> {
         notes.push(text.to_owned());
     }
     notes
-}
-
-fn sources(home: &Home, setup: &Setup, answers: &Answers, settle: Duration) -> Sources {
-    Sources {
-        dir: home.auths_dir().to_owned(),
-        env: setup.env_keys.clone(),
-        upstreams: setup.settings.upstreams.clone(),
-        variables: Arc::clone(&setup.variables),
-        answers: answers.clone(),
-        settle,
-    }
 }

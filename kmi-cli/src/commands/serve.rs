@@ -5,7 +5,7 @@ mod hand_over;
 use std::{
     fs,
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, TcpListener},
     os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
     path::PathBuf,
     process::{Command, ExitCode, Stdio},
@@ -83,7 +83,7 @@ async fn run(
         };
         desk::tell(&known.problems, context.output);
         desk::tell_without_keys(&engine, context.output);
-        tell_beyond_loopback(engine.address(), context);
+        tell_beyond_loopback(engine.address().ip(), context);
         let base_url = rotor::base_url(engine.address(), &config.settings.proxy.base_path);
         let told = context.output.data(format_args!("kmi serves at {base_url}"));
         // Whoever read that line of a predecessor may be gone by now.
@@ -100,12 +100,12 @@ async fn run(
 }
 
 /// Says what it means that other machines reach the proxy.
-fn tell_beyond_loopback(address: SocketAddr, context: &Context<'_>) {
-    if !address.ip().is_loopback() {
+fn tell_beyond_loopback(listen: IpAddr, context: &Context<'_>) {
+    if !listen.is_loopback() {
         context.output.warning(
             format_args!(
-                "other machines reach kmi at {address}: requests cross the network unencrypted, \
-                 and whoever has the token can spend the keys"
+                "other machines reach kmi, which listens on {listen}: requests cross the network \
+                 unencrypted, and whoever has the token can spend the keys"
             ),
             "listen on 127.0.0.1 and reach it through a tunnel, as `ssh -L`, if you can",
         );
@@ -251,7 +251,7 @@ fn detach(context: &Context<'_>, config: &Config) -> anyhow::Result<ExitCode> {
     }
     context.output.raw(&line)?;
     // The child's warning stands in the log, where nobody looks.
-    tell_beyond_loopback(config.settings.proxy.listen, context);
+    tell_beyond_loopback(config.settings.proxy.listen.ip(), context);
     context.output.note(format_args!("process {}; `kmi stop` ends it", child.id()));
     Ok(ExitCode::SUCCESS)
 }

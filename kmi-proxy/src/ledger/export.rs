@@ -55,7 +55,7 @@ struct Named<'a> {
     #[serde(borrow)]
     label: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow, default)]
-    keys: Vec<Named<'a>>,
+    keys: Vec<Self>,
 }
 
 impl Named<'_> {
