@@ -115,7 +115,7 @@ fn hear_signals(tell: Sender<Heard>) -> io::Result<()> {
 }
 
 /// After the question a signal ends the process again, as it would without it.
-#[expect(clippy::exit, reason = "the signal's default action cannot be had back without `unsafe`")]
+#[expect(clippy::exit, reason = "the signal's default action cannot be had back")]
 fn end(signal: u8) {
     std::process::exit(128 + i32::from(signal));
 }
