@@ -118,8 +118,13 @@ class Demo:
         pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
         self.kmi = kmi
         self.process = subprocess.Popen(command, text=True, env=no_desktop(), **pipes)
-        found = (line.split("--home ")[1].split()[0] for line in self.process.stderr if "--home " in line)
-        self.home = next(found, None)
+        self.home = None
+        for line in self.process.stderr:
+            if "--home " in line:
+                self.home = line.split("--home ")[1].split()[0]
+            # The requests are done, and their turns are in the trace.
+            if "visitors go on" in line:
+                break
         assert self.home, "kmi demo --serve did not start"
         threading.Thread(target=self.process.stderr.read, daemon=True).start()
 

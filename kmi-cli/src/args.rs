@@ -38,7 +38,6 @@ pub(crate) use self::{
     name = "kmi",
     bin_name = "kmi",
     version,
-    disable_help_subcommand = true,
     after_help = "\
 Examples:
   kmi init                     make ~/.kmi with a commented configuration

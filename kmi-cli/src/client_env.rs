@@ -9,9 +9,9 @@
 mod client;
 mod launch;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
-use kmi_proxy::home::Token;
+use kmi_proxy::{home::Token, rotor};
 
 pub(crate) use self::{
     client::{goes_past, kimi_cli_home, kimi_code_home, model_name},
@@ -56,14 +56,7 @@ impl Endpoint<'_> {
 
     /// What all of kmi's addresses begin with.
     fn root(&self) -> String {
-        // "All addresses" is none to connect to.
-        let ip = match self.listen.ip() {
-            ip if !ip.is_unspecified() => ip,
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        };
-        let address = SocketAddr::new(ip, self.listen.port());
-        format!("http://{address}{}", self.base_path)
+        rotor::root_url(self.listen, self.base_path)
     }
 }
 

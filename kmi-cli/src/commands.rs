@@ -23,6 +23,7 @@ mod verify;
 use std::{process::ExitCode, sync::Arc};
 
 use kmi_core::display::visible;
+use kmi_proxy::home::Home;
 use kmi_tui::model::Screen;
 
 use crate::{
@@ -30,6 +31,7 @@ use crate::{
     config::{Config, Environment, Flag, Origin},
     live::{self, Place},
     output::Output,
+    shell,
 };
 
 pub(crate) use self::status::proof as newest_proof;
@@ -59,6 +61,14 @@ impl Context<'_> {
         }
         self.tell_origins(&config);
         Ok(config)
+    }
+
+    /// How the user calls `kmi` so that it finds the same home again.
+    fn called(&self, home: &Home) -> String {
+        match &self.global.home {
+            Some(_) => format!("kmi --home {}", shell::word(home.root())),
+            None => "kmi".to_owned(),
+        }
     }
 
     /// Shows a live view of the home until the user quits.

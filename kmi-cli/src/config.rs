@@ -11,6 +11,7 @@ mod layers;
 mod problem;
 mod resolve;
 mod schema;
+mod upstreams;
 mod url;
 mod value;
 

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     commands::Context,
-    config::{Config, Environment, Flag},
+    config::{Config, ConfigError, Environment, Flag},
     output::Output,
     report::Failure,
 };
@@ -84,8 +84,18 @@ fn ask_and_tell(
                 }
                 thread::sleep(RETRY);
             }
-            Err(error) => bail!(error),
+            Err(error) => return Err(not_opened(error, config)),
         }
+    }
+}
+
+/// Why a home cannot be opened; what the configuration is to blame for is told with its place.
+pub(crate) fn not_opened(error: RotorError, config: &Config) -> anyhow::Error {
+    match error {
+        RotorError::Upstream { upstream, source } => {
+            ConfigError::from(config.refused_upstream(&upstream, &source)).into()
+        }
+        error => error.into(),
     }
 }
 

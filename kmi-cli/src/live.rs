@@ -5,7 +5,6 @@
 
 mod export;
 mod resting;
-mod signals;
 mod watch;
 mod wishes;
 
@@ -31,6 +30,7 @@ use kmi_tui::{
 use crate::{
     config::{Config, Environment},
     output::Output,
+    signals,
 };
 
 /// Most wishes that wait, of each kind.

@@ -11,6 +11,7 @@ mod live;
 mod output;
 mod report;
 mod shell;
+mod signals;
 mod simulate;
 
 use std::process::ExitCode;

@@ -23,6 +23,7 @@ use crate::{
     quota_poll,
     rotor::{InFlight, Rotor, RotorError, Setup},
     server::{Order, Orders, Server},
+    upstream::{Upstream, UpstreamError},
 };
 
 /// How long attempts that are cut off may take to report themselves.
@@ -293,7 +294,8 @@ impl Desk {
             });
         };
         // What is on the disk must be good for a start: the next program reads it.
-        if let Err(failure) = (self.reread)().map(drop).and_then(|()| check()) {
+        let good = (self.reread)().and_then(|setup| can_start(&setup)).and_then(|()| check());
+        if let Err(failure) = good {
             return Reply::Failed(failure);
         }
         self.rotor.proxy().phase().leave();
@@ -337,11 +339,22 @@ impl Desk {
             Ok(keys) => {
                 self.watch_targets();
                 let problems = self.rotor.told_problems();
-                Reply::Reloaded(Reloaded { keys, problems })
+                let waiting = self.rotor.waiting_for_start().into_iter();
+                let at_next_start = waiting.map(str::to_owned).collect();
+                Reply::Reloaded(Reloaded { keys, problems, at_next_start })
             }
             Err(error) => Reply::Failed(Failure { message: error.to_string(), hint: None }),
         }
     }
+}
+
+/// Whether what a start reads beside the configuration is there.
+fn can_start(setup: &Setup) -> Result<(), Failure> {
+    let refused = |error: UpstreamError| Failure {
+        message: error.to_string(),
+        hint: Some("`kmi config check` shows it all; this one goes on".to_owned()),
+    };
+    setup.settings.upstreams.iter().try_for_each(|it| Upstream::new(it).map(drop)).map_err(refused)
 }
 
 impl Handler for Desk {

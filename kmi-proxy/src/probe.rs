@@ -8,6 +8,8 @@ use std::{
 
 use memchr::memmem;
 
+use crate::rotor::reachable;
+
 /// How long connecting and the answer may take, each.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -35,16 +37,6 @@ pub fn is_kmi(address: SocketAddr, base_path: &str) -> io::Result<bool> {
         }
     }
     Ok(memmem::find(&answer, b"\r\nx-kmi-error: token_required\r\n").is_some())
-}
-
-/// "All addresses" is none to connect to.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address {
-        _ if !address.ip().is_unspecified() => address.ip(),
-        SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-        SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 #[cfg(test)]

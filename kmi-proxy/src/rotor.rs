@@ -4,8 +4,10 @@
 //! [`engine`](crate::engine) puts a listener and a control socket around it; a command that finds
 //! no running proxy opens it alone.
 
+mod address;
 mod error;
 mod pools;
+mod stored;
 
 use std::{
     collections::HashMap,
@@ -24,12 +26,19 @@ use kmi_core::{
 };
 use parking_lot::Mutex;
 
-pub use self::error::RotorError;
-use self::pools::{Update, inventory_of, open_pool, open_pools};
+pub(crate) use self::address::reachable;
+pub use self::{
+    address::{base_url, root_url},
+    error::RotorError,
+};
+use self::{
+    pools::{Update, inventory_of, open_pool, open_pools, sources},
+    stored::{DISABLED, MODE, active_setting, parse_mode},
+};
 use crate::{
     control::{Outage, Tested},
     home::Home,
-    keys::{self, Answers, EnvKey, Loaded, Problem, SETTLE, Sources, Variables},
+    keys::{self, Answers, EnvKey, Loaded, Problem, SETTLE, Variables},
     ledger::{Ledger, LedgerError, Reader, Recovered, Subscription},
     pool::{Pool, RotateError},
     proxy::{Live, Proxy},
@@ -69,6 +78,8 @@ pub struct Rotor {
     proxy: Arc<Proxy>,
     /// Where rotations stood at the start: for upstreams that a reload adds.
     recovered: Recovered,
+    /// What it was opened with: some settings stay as they were then.
+    started_with: Settings,
     /// Pools of upstreams that a reload took away. Their running requests still take turns, and an
     /// upstream that comes back goes on with its own: a turn's number is never used twice.
     parked: Mutex<Vec<Arc<Pool>>>,
@@ -107,6 +118,7 @@ impl Rotor {
         let pools = open_pools(&ledger, &recovered, &setup.settings, &loaded.keys, mode, now)?;
         // The lines of new epochs are on the disk before the first turn refers to them.
         ledger.flush()?;
+        let started_with = setup.settings.clone();
         let live = Live { settings: setup.settings, pools };
         let proxy = Arc::new(Proxy::new(live, token, ledger.sink()));
         Ok(Self {
@@ -117,6 +129,7 @@ impl Rotor {
             proxy,
             notes: notes(&recovered),
             recovered,
+            started_with,
             parked: Mutex::default(),
             mode: Mutex::new(mode),
             problems: Mutex::new(loaded.problems),
@@ -285,6 +298,15 @@ impl Rotor {
         Ok(keys.len())
     }
 
+    /// The settings that have changed since the start and are in force only from the next one on.
+    pub fn waiting_for_start(&self) -> Vec<&'static str> {
+        let mut keys = self.started_with.only_at_start(&self.proxy.live().settings);
+        // Once the user has chosen a mode, that one outlives every start.
+        let chosen = self.ledger.settings().get(MODE).is_some();
+        keys.retain(|key| *key != "rotation.mode" || !chosen);
+        keys
+    }
+
     /// Asks the provider about the named key, or about all of them.
     pub async fn test(&self, name: Option<&str>) -> Result<Vec<Tested>, RotateError> {
         let live = self.proxy.live();
@@ -358,23 +380,6 @@ impl Rotor {
     }
 }
 
-const MODE: &str = "mode";
-const ACTIVE: &str = "active.";
-const DISABLED: &str = "disabled.";
-
-fn active_setting(upstream: &str) -> String {
-    format!("{ACTIVE}{upstream}")
-}
-
-fn parse_mode(word: &str) -> Option<Mode> {
-    [Mode::Auto, Mode::Manual].into_iter().find(|mode| mode.as_str() == word)
-}
-
-/// The base URL for clients, without the token.
-pub fn base_url(listen: SocketAddr, base_path: &str) -> String {
-    format!("http://{listen}{base_path}/v1")
-}
-
 fn notes(recovered: &Recovered) -> Vec<String> {
     let mut notes = recovered.notes.clone();
     if recovered.gaps > 0 {
@@ -383,15 +388,4 @@ fn notes(recovered: &Recovered) -> Vec<String> {
         notes.push(text.to_owned());
     }
     notes
-}
-
-fn sources(home: &Home, setup: &Setup, answers: &Answers, settle: Duration) -> Sources {
-    Sources {
-        dir: home.auths_dir().to_owned(),
-        env: setup.env_keys.clone(),
-        upstreams: setup.settings.upstreams.clone(),
-        variables: Arc::clone(&setup.variables),
-        answers: answers.clone(),
-        settle,
-    }
 }

@@ -44,6 +44,24 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// The keys of the configuration that differ and that only a start takes over. A reload cannot:
+    /// the listener is bound, and the home and its ledger are open.
+    pub fn only_at_start(&self, other: &Self) -> Vec<&'static str> {
+        let (ours, theirs) = (&self.proxy, &other.proxy);
+        let differs = [
+            ("proxy.listen", ours.listen != theirs.listen),
+            ("proxy.allow_remote", ours.allow_remote != theirs.allow_remote),
+            ("proxy.max_connections", ours.max_connections != theirs.max_connections),
+            ("rotation.mode", self.rotation.mode != other.rotation.mode),
+            ("keys.dir", self.keys_dir != other.keys_dir),
+            ("state.dir", self.state_dir != other.state_dir),
+            ("trace.retention", self.trace.retention != other.trace.retention),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+}
+
 /// The listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxySettings {

@@ -2,7 +2,10 @@
 
 use kmi_core::trace::Attempt;
 
-use crate::row::{Row, Tells};
+use crate::{
+    key_words::KeyNames,
+    row::{Row, Tells},
+};
 
 /// A filter as people type it: words that must all occur, some of them with the name of a field
 /// in front, as `key:work outcome:quota k2`.
@@ -79,10 +82,10 @@ impl Filter {
     }
 
     /// Whether a line is shown.
-    pub fn wants(&self, row: &Row) -> bool {
+    pub(crate) fn wants(&self, row: &Row, names: &KeyNames) -> bool {
         self.terms.iter().all(|(field, value)| match &row.tells {
             Tells::Attempt(attempt) => holds(attempt, *field, value),
-            Tells::Event(_, text) => *field == Field::Text && within(text, value),
+            Tells::Event(event) => *field == Field::Text && within(&event.words(names), value),
         })
     }
 }
@@ -129,7 +132,7 @@ mod tests {
     #[test]
     fn every_word_must_hold() {
         let row = row(1, attempt(17, "Work", Outcome::RateLimited));
-        let wants = |typed: &str| Filter::parse(typed).wants(&row);
+        let wants = |typed: &str| Filter::parse(typed).wants(&row, &KeyNames::default());
         assert!(wants("") && wants("key:work") && wants("KIMI-for") && wants("17"));
         assert!(wants("key:work outcome:rate model:coding session:s-1"));
         assert!(!wants("key:wor"), "a key is named in full");

@@ -1,9 +1,11 @@
 //! Words about a key that several views use.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use kmi_core::{
     display::visible,
-    snapshot::{KeyRow, QuotaRow},
+    snapshot::{KeyRow, QuotaRow, Snapshot},
     state::{KeyState, Reason},
 };
 
@@ -11,6 +13,33 @@ use crate::{
     paint::Tone,
     quantity::{countdown, percent_left, seconds},
 };
+
+/// Keys by their ids, as they may be shown; of those that are there now.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct KeyNames(HashMap<String, Name>);
+
+#[derive(Debug, Clone)]
+struct Name {
+    label: String,
+    masked: String,
+}
+
+impl KeyNames {
+    pub(crate) fn of_keys(snapshot: &Snapshot) -> Self {
+        let name = |row: &KeyRow| Name { label: row.label.clone(), masked: row.masked.clone() };
+        Self(snapshot.keys.iter().map(|row| (row.key.clone(), name(row))).collect())
+    }
+
+    /// The label of a key.
+    pub(crate) fn label(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(|name| &*name.label)
+    }
+
+    /// A key without what is secret of it.
+    pub(crate) fn masked(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(|name| &*name.masked)
+    }
+}
 
 /// The state, for how long it lasts, and why: `blocked, back in 32s: rate limited`.
 pub(crate) fn state(key: &KeyRow, now: Timestamp) -> String {

@@ -42,6 +42,11 @@ pub fn seconds(ms: u64) -> String {
     }
 }
 
+/// So many of something, such as `1 turn` or `3 turns`.
+pub fn counted(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
 /// A count in at most four characters: `950`, `1.2k`, `34k`, `5.6M`.
 pub fn count(n: u64) -> String {
     let mut unit = 1u64;

@@ -1,6 +1,6 @@
 //! A trace line as the live views hold it: read once, shown often.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
 use kmi_core::{
@@ -9,7 +9,7 @@ use kmi_core::{
     trace::{Attempt, Epoch, Gap, HealthChange, ModeChange},
 };
 
-use crate::paint::Tone;
+use crate::{key_words::KeyNames, paint::Tone};
 
 /// A trace line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +29,36 @@ pub struct Row {
 pub enum Tells {
     /// An attempt has ended.
     Attempt(Box<Attempt>),
-    /// Something else, in words that are safe to show.
-    Event(Tone, String),
+    /// Something else.
+    Event(Event),
+}
+
+/// What a line tells that is no attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The mode was set, or the active key switched. Only here the line has no label: it is looked
+    /// up when it is shown.
+    Mode(ModeChange),
+    /// Anything else, in words that are safe to show.
+    Said(Tone, String),
+}
+
+impl Event {
+    /// In which tone it is shown.
+    pub(crate) fn tone(&self) -> Tone {
+        match self {
+            Self::Mode(_) => Tone::Strong,
+            Self::Said(tone, _) => *tone,
+        }
+    }
+
+    /// It in words that are safe to show.
+    pub(crate) fn words(&self, names: &KeyNames) -> Cow<'_, str> {
+        match self {
+            Self::Mode(it) => mode(it, names).into(),
+            Self::Said(_, text) => text.into(),
+        }
+    }
 }
 
 impl Row {
@@ -46,19 +74,19 @@ impl Row {
             }
             "epoch" => {
                 let it: Epoch = serde_json::from_str(line).ok()?;
-                (it.ts, Tells::Event(Tone::Dim, epoch(&it)))
+                (it.ts, said(Tone::Dim, epoch(&it)))
             }
             "gap" => {
                 let it: Gap = serde_json::from_str(line).ok()?;
-                (it.ts, Tells::Event(Tone::Warn, gap(&it)))
+                (it.ts, said(Tone::Warn, gap(&it)))
             }
             "health" => {
                 let it: HealthChange = serde_json::from_str(line).ok()?;
-                (it.ts, Tells::Event(tone(it.to), health(&it)))
+                (it.ts, said(tone(it.to), health(&it)))
             }
             "mode" => {
                 let it: ModeChange = serde_json::from_str(line).ok()?;
-                (it.ts, Tells::Event(Tone::Strong, mode(&it)))
+                (it.ts, Tells::Event(Event::Mode(it)))
             }
             _ => return None,
         };
@@ -68,14 +96,14 @@ impl Row {
     /// A notice that lines were left out before line `seq`.
     pub fn missed(lines: u64, seq: u64, ts: Timestamp) -> Self {
         let text = format!("{lines} lines came too fast to be shown; the ledger has them");
-        Self { seq, ts, tells: Tells::Event(Tone::Warn, text), text: "".into() }
+        Self { seq, ts, tells: said(Tone::Warn, text), text: "".into() }
     }
 
     /// The attempt that it tells of.
     pub fn attempt(&self) -> Option<&Attempt> {
         match &self.tells {
             Tells::Attempt(attempt) => Some(attempt),
-            Tells::Event(..) => None,
+            Tells::Event(_) => None,
         }
     }
 }
@@ -109,8 +137,13 @@ fn health(it: &HealthChange) -> String {
     format!("key {label}: {from} → {to}{reason}{}", until.unwrap_or_default())
 }
 
-fn mode(it: &ModeChange) -> String {
-    let key = it.key.as_deref().map(|key| format!(", active key {}", visible(key)));
+fn said(tone: Tone, text: String) -> Tells {
+    Tells::Event(Event::Said(tone, text))
+}
+
+fn mode(it: &ModeChange, names: &KeyNames) -> String {
+    let key = it.key.as_deref().map(|key| names.label(key).unwrap_or(key));
+    let key = key.map(|key| format!(", active key {}", visible(key)));
     format!("mode {}{} (by {})", it.mode.as_str(), key.unwrap_or_default(), visible(&it.by))
 }
 
@@ -133,7 +166,7 @@ pub(crate) mod tests {
     };
 
     use super::*;
-    use crate::samples::{at, attempt};
+    use crate::samples::{at, attempt, id, status};
 
     /// A record as a stored line.
     pub(crate) fn line(record: &Record, seq: u64) -> String {
@@ -153,7 +186,7 @@ pub(crate) mod tests {
     #[test]
     fn other_lines_are_words() {
         let words = |record: Record| match Row::parse(&line(&record, 1)).unwrap().tells {
-            Tells::Event(_, text) => text,
+            Tells::Event(event) => event.words(&KeyNames::default()).into_owned(),
             Tells::Attempt(_) => panic!("an attempt"),
         };
         let health = HealthChange {
@@ -170,6 +203,21 @@ pub(crate) mod tests {
         assert_eq!(text, "key wo\\u{1b}rk: healthy → blocked, rate_limited, until 11:06:45");
         let mode = ModeChange { ts: at(0), mode: Mode::Manual, key: None, by: "user".into() };
         assert_eq!(words(Record::Mode(mode)), "mode manual (by user)");
+    }
+
+    #[test]
+    fn a_key_has_its_label_where_that_is_known() {
+        let names = KeyNames::of_keys(&status().snapshot);
+        let told = |key: &str| {
+            let key = Some(key.into());
+            let mode = ModeChange { ts: at(0), mode: Mode::Manual, key, by: "user".into() };
+            match Row::parse(&line(&Record::Mode(mode), 1)).unwrap().tells {
+                Tells::Event(event) => event.words(&names).into_owned(),
+                Tells::Attempt(_) => panic!("an attempt"),
+            }
+        };
+        assert_eq!(told(&id("alpha")), "mode manual, active key alpha (by user)");
+        assert_eq!(told("k-00000000"), "mode manual, active key k-00000000 (by user)");
     }
 
     #[test]

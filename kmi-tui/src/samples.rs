@@ -25,7 +25,7 @@ pub(crate) fn at(ms: i64) -> Timestamp {
 const LABELS: [&str; 7] = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf"];
 
 /// The id of a key.
-fn id(label: &str) -> String {
+pub(crate) fn id(label: &str) -> String {
     let sum = label.bytes().fold(7u32, |sum, b| sum.wrapping_mul(31).wrapping_add(b.into()));
     format!("k-{sum:08x}")
 }

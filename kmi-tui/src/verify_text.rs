@@ -9,6 +9,7 @@ use kmi_stats::{
 use crate::{
     bars::{apart, right, shares},
     paint::{Paint, Tone, cell, trimmed, wrap},
+    quantity::counted,
 };
 
 /// Most gaps and findings that are listed one by one.
@@ -51,8 +52,9 @@ fn why(report: &Report) -> String {
             shown(all.confidence)
         ),
         Verdict::InsufficientData => format!(
-            "{} prove nothing yet; {MIN_TURNS} without a violation are needed.",
-            counted(all.turns, "turn")
+            "{} prove{} nothing yet; {MIN_TURNS} without a violation are needed.",
+            counted(all.turns, "turn"),
+            if all.turns == 1 { "s" } else { "" }
         ),
         Verdict::Incomplete => {
             let reasons = [
@@ -242,10 +244,6 @@ fn chain(report: &Report, width: u16) -> Option<String> {
         ),
     });
     Some(lines.join("\n"))
-}
-
-fn counted(n: u64, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 #[cfg(test)]

@@ -97,6 +97,10 @@ fn trace_filters_and_exports() {
 fn mistakes_get_one_line_and_one_hint() {
     let lines = [
         "statsu",
+        "stat",
+        "serv",
+        "rotat",
+        "help serv",
         "keys",
         "keys ad work",
         "keys add",
@@ -120,6 +124,22 @@ fn mistakes_get_one_line_and_one_hint() {
     kmi statsu
     unrecognized subcommand 'statsu'
     did you mean `status`?
+
+    kmi stat
+    unrecognized subcommand 'stat'
+    did you mean `status`?
+
+    kmi serv
+    unrecognized subcommand 'serv'
+    did you mean `serve`?
+
+    kmi rotat
+    unrecognized subcommand 'rotat'
+    did you mean `rotate`?
+
+    kmi help serv
+    unrecognized subcommand 'serv'
+    `kmi --help` shows what is possible
 
     kmi keys ad work
     unrecognized subcommand 'ad'
@@ -172,4 +192,7 @@ fn help_is_for_standard_output() {
     for line in ["--help", "-h", "--version", "keys --help", "trace export --help"] {
         assert!(matches!(parse(line), Err(UsageError::Info(_))), "{line}");
     }
+    let help = |line: &str| parse(line).unwrap_err().to_string();
+    assert_eq!(help("help"), help("--help"));
+    assert_eq!(help("help trace export"), help("trace export --help"));
 }

@@ -69,7 +69,8 @@ fn hint(error: &clap::Error) -> String {
     let suggested =
         [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue]
             .into_iter()
-            .find_map(|kind| context(error, kind).into_iter().next());
+            // clap's list goes from the least likely to the most likely.
+            .find_map(|kind| context(error, kind).pop());
     let allowed = context(error, ContextKind::ValidValue).join(", ");
     match suggested {
         Some(name) => format!("did you mean `{name}`?"),

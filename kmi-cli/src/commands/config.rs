@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Context;
 use crate::{
     args::ConfigCommand,
-    config::{self, ConfigError, Problem, Row},
+    config::{self, Config, ConfigError, Problem, Row},
     report::USAGE,
 };
 
@@ -54,7 +54,8 @@ fn table(rows: &[Row]) -> String {
 }
 
 fn check(context: &Context<'_>) -> anyhow::Result<ExitCode> {
-    let loaded = config::load(context.global, &[], context.env);
+    let tried = |config: Config| config.try_upstreams().map(|()| config);
+    let loaded = config::load(context.global, &[], context.env).and_then(tried);
     if context.output.json() {
         let (problems, warnings) = match &loaded {
             Ok(config) => ([].as_slice(), config.warnings.as_slice()),
@@ -70,7 +71,9 @@ fn check(context: &Context<'_>) -> anyhow::Result<ExitCode> {
         }))?;
         return Ok(loaded.map_or(ExitCode::from(USAGE), |_| ExitCode::SUCCESS));
     }
+    // Says what is odd, too.
     let config = context.load(&[])?;
+    loaded?;
     let read =
         config.file.map_or("no file, defaults only".to_owned(), |path| path.display().to_string());
     context.output.data(format_args!("the configuration is good ({read})"))?;

@@ -22,10 +22,10 @@ use kmi_stats::{
     report::Report,
     verify::{InFlight, Options, Verifier},
 };
-use kmi_tui::{model::Screen, status_table::status_table};
+use kmi_tui::{model::Screen, quantity::counted, status_table::status_table};
 use tokio::task::JoinSet;
 
-use super::{Context, ending::Ending, verify};
+use super::{Context, ending::Ending, simulate, verify};
 use crate::{
     args::DemoArgs,
     live::{self, Place},
@@ -88,9 +88,15 @@ async fn show(
     context.output.note(
         "seven keys before a stand-in for Kimi; charlie will be rate limited, echo out of quota for a while",
     );
+    if args.serve {
+        tell_where(context, engine)?;
+    }
     let lost = tokio::select! {
         lost = visit(context, engine, args.requests) => lost?,
-        signal = ending.next() => return Ok(ExitCode::from(128 + signal)),
+        // What serves until it is ended has ended well.
+        signal = ending.next() => {
+            return Ok(if args.serve { ExitCode::SUCCESS } else { ExitCode::from(128 + signal) });
+        }
     };
     let snapshot = engine.rotor().snapshot(Timestamp::now());
     let report = tokio::task::block_in_place(|| proof(engine))?;
@@ -102,16 +108,16 @@ async fn show(
     verify::show(context, &report)?;
     if lost > 0 {
         context.output.warning(
-            format_args!("{lost} requests got no good answer"),
+            format_args!("{} got no good answer", counted(lost.into(), "request")),
             "that happens when every key has to rest at once, and when an answer breaks off",
         );
     }
     if args.serve {
-        keep_serving(context, engine)?;
+        context.output.note("a few visitors go on; Ctrl-C ends it and removes the home");
         let _company = company(engine)?;
         ending.next().await;
     }
-    Ok(ExitCode::from(report.exit_code(false)))
+    Ok(simulate::code([report.all.verdict]))
 }
 
 async fn start(home: &Home, stand_in: &StandIn) -> anyhow::Result<Engine> {
@@ -208,7 +214,8 @@ fn proof(engine: &Engine) -> anyhow::Result<Report> {
     Ok(verifier.report(&InFlight::None))
 }
 
-fn keep_serving(context: &Context<'_>, engine: &Engine) -> anyhow::Result<()> {
+/// Where it serves and how to watch it: known before the first request comes.
+fn tell_where(context: &Context<'_>, engine: &Engine) -> anyhow::Result<()> {
     let base_url = rotor::base_url(engine.address(), &ProxySettings::default().base_path);
     let home = engine.rotor().home().root().display();
     context.output.data(format_args!("kmi serves at {base_url}"))?;
@@ -217,6 +224,5 @@ fn keep_serving(context: &Context<'_>, engine: &Engine) -> anyhow::Result<()> {
     {
         context.output.note(format_args!("  kmi --home {home} {command:<6} {what}"));
     }
-    context.output.note("a few visitors go on; Ctrl-C ends it and removes the home");
     Ok(())
 }

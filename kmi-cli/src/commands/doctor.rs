@@ -17,7 +17,7 @@ use std::{fmt::Write as _, process::ExitCode};
 use jiff::Timestamp;
 use kmi_core::key::HomeSecret;
 use kmi_proxy::{control::Status, home::Home, keys::Loaded};
-use kmi_tui::paint::Tone;
+use kmi_tui::{paint::Tone, quantity::counted};
 use serde::Serialize;
 
 use self::{
@@ -119,13 +119,9 @@ fn print(context: &Context<'_>, found: &Findings) -> anyhow::Result<()> {
         }
     }
     let good = found.count(Level::Ok);
-    let (problems, warnings) = (counted(problems, "problem"), counted(warnings, "warning"));
+    let (problems, warnings) =
+        (counted(problems as u64, "problem"), counted(warnings as u64, "warning"));
     let _ = writeln!(text, "\n{problems}, {warnings}, {good} good");
     context.output.raw(&text)?;
     Ok(())
-}
-
-fn counted(n: usize, what: &str) -> String {
-    let s = if n == 1 { "" } else { "s" };
-    format!("{n} {what}{s}")
 }

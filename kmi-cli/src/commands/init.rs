@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use kmi_proxy::home::create_private_file;
 
 use super::Context;
-use crate::{config, shell};
+use crate::config;
 
 const CONFIG: &str = include_str!("../../../kmi.config.toml.example");
 const DOTENV: &str = include_str!("../../../.env.example");
@@ -28,15 +28,12 @@ pub(super) fn run(context: &Context<'_>) -> anyhow::Result<ExitCode> {
     }
     // What was there before may need attention; it is better to hear of it now.
     let config = context.load(&[])?;
-    let option = match &context.global.home {
-        Some(_) => format!(" --home {}", shell::word(config.home.root())),
-        None => String::new(),
-    };
+    let kmi = context.called(&config.home);
     context.output.note(format_args!(
         "\nNext:\n  \
-         kmi{option} keys add NAME    store a key (again for each further one)\n  \
-         kmi{option} auto on          let the keys take turns\n  \
-         kmi{option} run kimi         start Kimi through the proxy"
+         {kmi} keys add NAME    store a key (again for each further one)\n  \
+         {kmi} auto on          let the keys take turns\n  \
+         {kmi} run kimi         start Kimi through the proxy"
     ));
     Ok(ExitCode::SUCCESS)
 }

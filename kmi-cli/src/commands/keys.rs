@@ -2,6 +2,7 @@
 
 mod import;
 mod inventory;
+mod prompt;
 
 use std::{
     io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _},
@@ -21,6 +22,7 @@ use kmi_proxy::{
 };
 use zeroize::Zeroizing;
 
+use self::prompt::Answer;
 use super::Context;
 use crate::{
     args::KeysCommand,
@@ -87,7 +89,10 @@ fn add(context: &Context<'_>, config: &Config, label: &str) -> anyhow::Result<Ex
         let hint = "choose another label, or remove that key with `kmi keys remove`";
         return Err(Failure::new(format!("there is a key called `{label}` already"), hint).into());
     }
-    let text = read_key(context, &label)?;
+    let text = match read_key(context, &label)? {
+        Answer::Line(text) => text,
+        Answer::Signal(signal) => return Ok(ExitCode::from(128 + signal)),
+    };
     let secret = ApiKey::parse(text.trim()).map_err(|error| {
         Failure::new(error.to_string(), "paste the key as Kimi's console shows it").code(USAGE)
     })?;
@@ -111,15 +116,15 @@ fn add(context: &Context<'_>, config: &Config, label: &str) -> anyhow::Result<Ex
 }
 
 /// From a hidden prompt, or from standard input: one line, never an argument.
-fn read_key(context: &Context<'_>, label: &Label) -> anyhow::Result<Zeroizing<String>> {
+fn read_key(context: &Context<'_>, label: &Label) -> anyhow::Result<Answer> {
     if io::stdin().is_terminal() {
         context.output.note("the key is not shown while you type or paste it");
-        let text = rpassword::prompt_password(format!("API key for {label}: "));
-        return Ok(Zeroizing::new(text.context("cannot read the key")?));
+        return prompt::ask(&format!("API key for {label}: ")).context("cannot read the key");
     }
     let mut text = Zeroizing::new(String::new());
-    io::stdin().lock().take(4096).read_line(&mut text).context("cannot read the key")?;
-    Ok(text)
+    let mut input = io::stdin().lock().take(prompt::LONGEST);
+    input.read_line(&mut text).context("cannot read the key")?;
+    Ok(Answer::Line(text))
 }
 
 fn remove(
@@ -181,7 +186,8 @@ fn switch(
     Ok(ExitCode::SUCCESS)
 }
 
-fn find<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<&'a Key> {
+/// The key of this label or id.
+pub(super) fn find<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<&'a Key> {
     let fits =
         |key: &&std::sync::Arc<Key>| key.label.as_str() == name || key.id.to_string() == name;
     let found = loaded.keys.iter().find(fits).map(AsRef::as_ref);
@@ -191,7 +197,8 @@ fn find<'a>(loaded: &'a Loaded, name: &str) -> anyhow::Result<&'a Key> {
     })
 }
 
-fn load(context: &Context<'_>, config: &Config) -> anyhow::Result<Loaded> {
+/// The keys as their files have them, whether a proxy runs or not.
+pub(super) fn load(context: &Context<'_>, config: &Config) -> anyhow::Result<Loaded> {
     Ok(keys::load(&desk::sources(config, context.env), &config.home.secret()?))
 }
 

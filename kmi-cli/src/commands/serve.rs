@@ -5,7 +5,7 @@ mod hand_over;
 use std::{
     fs,
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
-    net::TcpListener,
+    net::{IpAddr, TcpListener},
     os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
     path::PathBuf,
     process::{Command, ExitCode, Stdio},
@@ -14,14 +14,16 @@ use std::{
 };
 
 use anyhow::Context as _;
+use kmi_core::display::visible;
 use kmi_proxy::{
-    control::{CallError, Problem, Reply, Request},
+    control::{CallError, Reloaded, Reply, Request},
     engine::{Engine, EngineError},
     ledger::LedgerError,
     rotor::{self, RotorError},
     server::Order,
     settings::ProxySettings,
 };
+use kmi_tui::quantity::counted;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::hand_over::Successor;
@@ -75,14 +77,18 @@ async fn run(
         let handed_over = given.take().is_some();
         let next = successor.clone();
         engine.allow_replacement(Box::new(move || next.check()));
-        let problems: Vec<Problem> = engine.rotor().problems().iter().map(Into::into).collect();
-        desk::tell(&problems, context.output);
+        let known = Reloaded {
+            problems: engine.rotor().problems().iter().map(Into::into).collect(),
+            ..Reloaded::default()
+        };
+        desk::tell(&known.problems, context.output);
         desk::tell_without_keys(&engine, context.output);
+        tell_beyond_loopback(engine.address().ip(), context);
         let base_url = rotor::base_url(engine.address(), &config.settings.proxy.base_path);
         let told = context.output.data(format_args!("kmi serves at {base_url}"));
         // Whoever read that line of a predecessor may be gone by now.
         told.or_else(|error| if handed_over { Ok(()) } else { Err(error) })?;
-        let listener = serve_on(context, engine, problems, &mut ending, &mut hangup).await?;
+        let listener = serve_on(context, engine, known, &mut ending, &mut hangup).await?;
         let Some(listener) = listener else { return Ok(()) };
         let error = successor.take_over(&listener);
         context.output.error(
@@ -93,11 +99,24 @@ async fn run(
     }
 }
 
+/// Says what it means that other machines reach the proxy.
+fn tell_beyond_loopback(listen: IpAddr, context: &Context<'_>) {
+    if !listen.is_loopback() {
+        context.output.warning(
+            format_args!(
+                "other machines reach kmi, which listens on {listen}: requests cross the network \
+                 unencrypted, and whoever has the token can spend the keys"
+            ),
+            "listen on 127.0.0.1 and reach it through a tunnel, as `ssh -L`, if you can",
+        );
+    }
+}
+
 /// Serves to the end, and gives the listener back when it is to be handed over.
 async fn serve_on(
     context: &Context<'_>,
     engine: Engine,
-    mut problems: Vec<Problem>,
+    mut known: Reloaded,
     ending: &mut Ending,
     hangup: &mut Signal,
 ) -> anyhow::Result<Option<TcpListener>> {
@@ -110,7 +129,7 @@ async fn serve_on(
             _ = hangup.recv() => engine.reload().await,
             Ok(()) = reloads.changed() => {
                 let reply = reloads.borrow_and_update().clone();
-                problems = tell_reload(reply, problems, context);
+                known = tell_reload(reply, known, context);
             }
         }
     }
@@ -121,18 +140,19 @@ async fn serve_on(
     Ok(engine.stop_or_cut(hurry).await?)
 }
 
-/// Says how a reload of this process went; what is known to be wrong is not said again.
-fn tell_reload(reply: Option<Reply>, known: Vec<Problem>, context: &Context<'_>) -> Vec<Problem> {
-    let Some(Reply::Reloaded(mut reloaded)) = reply else {
+/// Says how a reload of this process went; what is known already is not said again.
+fn tell_reload(reply: Option<Reply>, known: Reloaded, context: &Context<'_>) -> Reloaded {
+    let Some(Reply::Reloaded(found)) = reply else {
         if let Some(reply) = reply {
             report_reload(&reply, context);
         }
         return known;
     };
-    let problems = reloaded.problems.clone();
-    reloaded.problems.retain(|problem| !known.contains(problem));
-    report_reload(&Reply::Reloaded(reloaded), context);
-    problems
+    let mut new = found.clone();
+    new.problems.retain(|problem| !known.problems.contains(problem));
+    new.at_next_start.retain(|key| !known.at_next_start.contains(key));
+    report_reload(&Reply::Reloaded(new), context);
+    found
 }
 
 /// Starts a proxy in this process; waits a moment for a command that is at work on the home.
@@ -195,7 +215,10 @@ pub(super) fn failure(error: EngineError, config: &Config) -> anyhow::Error {
             };
             Failure::new(error.to_string(), hint).into()
         }
-        _ => error.into(),
+        _ => match error {
+            EngineError::Rotor(error) => desk::not_opened(error, config),
+            error => error.into(),
+        },
     }
 }
 
@@ -227,6 +250,8 @@ fn detach(context: &Context<'_>, config: &Config) -> anyhow::Result<ExitCode> {
         return Err(Failure::new(format!("the proxy did not start: {said}"), hint).into());
     }
     context.output.raw(&line)?;
+    // The child's warning stands in the log, where nobody looks.
+    tell_beyond_loopback(config.settings.proxy.listen.ip(), context);
     context.output.note(format_args!("process {}; `kmi stop` ends it", child.id()));
     Ok(ExitCode::SUCCESS)
 }
@@ -281,6 +306,7 @@ pub(super) fn stop(context: &Context<'_>) -> anyhow::Result<ExitCode> {
 
 pub(super) fn reload(context: &Context<'_>, args: &ReloadArgs) -> anyhow::Result<ExitCode> {
     let config = context.load(&[])?;
+    config.try_upstreams()?;
     if args.binary {
         return replace(context, &config);
     }
@@ -304,7 +330,7 @@ fn replace(context: &Context<'_>, config: &Config) -> anyhow::Result<ExitCode> {
         match desk::call(&config.home, &Request::Status) {
             Ok(Reply::Status(status)) if status.since > asked => {
                 let proxy = status.snapshot.proxy;
-                let version = kmi_core::display::visible(&proxy.version);
+                let version = visible(&proxy.version);
                 context.output.note(format_args!("kmi {version} serves now"));
                 return Ok(ExitCode::SUCCESS);
             }
@@ -325,8 +351,14 @@ fn report_reload(reply: &Reply, context: &Context<'_>) {
     match reply {
         Reply::Reloaded(reloaded) => {
             desk::tell(&reloaded.problems, context.output);
-            let s = if reloaded.keys == 1 { "" } else { "s" };
-            context.output.note(format_args!("reloaded: {} key{s}", reloaded.keys));
+            if !reloaded.at_next_start.is_empty() {
+                let keys: Vec<_> = reloaded.at_next_start.iter().map(|it| visible(it)).collect();
+                context.output.warning(
+                    format_args!("changed, but not in force before a restart: {}", keys.join(", ")),
+                    "`kmi stop`, then `kmi serve`",
+                );
+            }
+            context.output.note(format_args!("reloaded: {}", counted(reloaded.keys as u64, "key")));
         }
         Reply::Failed(failure) => {
             let hint = failure.hint.as_deref().unwrap_or("what was in force stays");

@@ -189,7 +189,7 @@ fn simulate(context: &Context<'_>, engine: Engine<'_>) -> anyhow::Result<Simulat
 }
 
 /// Too few turns to judge are what was asked for; everything else that is not verified is a fault.
-fn code(verdicts: impl IntoIterator<Item = Verdict>) -> ExitCode {
+pub(super) fn code(verdicts: impl IntoIterator<Item = Verdict>) -> ExitCode {
     let good = |verdict| matches!(verdict, Verdict::Verified | Verdict::InsufficientData);
     ExitCode::from(u8::from(!verdicts.into_iter().all(good)))
 }

@@ -14,7 +14,7 @@ use kmi_stats::{
     report::{Report, Verdict},
     verify::{InFlight, Options, Verifier},
 };
-use kmi_tui::status_table::status_table;
+use kmi_tui::{quantity::counted, status_table::status_table};
 use serde::Serialize;
 
 use super::{Context, verify};
@@ -49,28 +49,40 @@ pub(super) fn overview(context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let config = context.load(&[])?;
     // Looking around makes no home.
     if config.env_keys.is_empty() && !config.home.root().exists() {
-        context.output.data(START)?;
+        context.output.data(start(context, &config.home))?;
         return Ok(ExitCode::SUCCESS);
     }
     let status = desk::status(context, &config)?;
     if status.snapshot.keys.is_empty() && !context.output.json() {
         desk::tell(&status.problems, context.output);
-        context.output.data(START)?;
+        context.output.data(start(context, &config.home))?;
         return Ok(ExitCode::SUCCESS);
     }
     print(context, &config, &status)
 }
 
-const START: &str = "\
+/// How to start, with the home in force.
+fn start(context: &Context<'_>, home: &Home) -> String {
+    let kmi = context.called(home);
+    let named = context.global.home.is_some() || context.env.os("KMI_HOME").is_some();
+    let dir = if named { home.root().display().to_string() } else { "~/.kmi".to_owned() };
+    let (init, add, run) =
+        (format!("{kmi} init"), format!("{kmi} keys add LABEL"), format!("{kmi} run -- kimi"));
+    let width = add.chars().count().max(26) + 2;
+    format!(
+        "\
 kmi uses several Kimi API keys of yours as one, fairly and provably.
 It has no key yet.
 
-  kmi demo                     watch it work, without any key
-  kmi init                     make ~/.kmi with a commented configuration
-  kmi keys add LABEL           ask for a key and store it
-  kmi run -- kimi              start Kimi Code through the proxy
+  {:width$} watch it work, without any key
+  {init:width$} make {dir} with a commented configuration
+  {add:width$} ask for a key and store it
+  {run:width$} start Kimi Code through the proxy
 
-`kmi --help` shows the rest.";
+`kmi --help` shows the rest.",
+        "kmi demo"
+    )
+}
 
 /// Shows the status as a table or as JSON.
 pub(super) fn show(context: &Context<'_>, config: &Config) -> anyhow::Result<ExitCode> {
@@ -159,7 +171,8 @@ pub(super) fn in_words(report: &Report) -> String {
     let (m, n) = (window.conforming, window.turns);
     match window.verdict {
         Verdict::InsufficientData => {
-            format!("{n} turns so far; it takes {MIN_TURNS} to judge")
+            let turns = counted(n, "turn");
+            format!("{turns} so far; it takes {MIN_TURNS} to judge")
         }
         Verdict::Violated => {
             format!("VIOLATED: {m} of the last {n} turns in order; see `kmi verify`")
@@ -193,7 +206,8 @@ mod tests {
     fn only_a_proof_has_a_confidence_and_none_is_certain() {
         for turns in 0..59 {
             let told = told(Verdict::InsufficientData, turns, turns);
-            assert_eq!(told, format!("{turns} turns so far; it takes 59 to judge"));
+            let s = if turns == 1 { "" } else { "s" };
+            assert_eq!(told, format!("{turns} turn{s} so far; it takes 59 to judge"));
         }
         for turns in [59, 200, 1_000, 1_000_000] {
             let told = told(Verdict::Verified, turns, turns);

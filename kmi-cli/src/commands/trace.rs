@@ -21,7 +21,7 @@ use kmi_proxy::{
 };
 use kmi_tui::{model::Screen, trace_row::TraceLayout};
 
-use super::Context;
+use super::{Context, keys};
 use crate::{
     args::{ExportArgs, ExportFormat, Filter, TraceArgs, TraceCommand},
     config::Config,
@@ -38,7 +38,7 @@ const BACK: u64 = 20;
 pub(super) fn run(context: &Context<'_>, args: &TraceArgs) -> anyhow::Result<ExitCode> {
     let config = context.load(&[])?;
     match &args.command {
-        Some(TraceCommand::Export(args)) => export(&config, args),
+        Some(TraceCommand::Export(args)) => export(context, &config, args),
         Some(TraceCommand::Head(args)) => head::run(context, &config, args),
         Some(TraceCommand::Show(args)) => show::run(context, &config, args),
         None if args.web => web::run(context, &config),
@@ -143,7 +143,7 @@ fn wanted(filter: &Filter, attempt: Option<&Attempt>) -> bool {
     })
 }
 
-fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<ExitCode> {
+fn export(context: &Context<'_>, config: &Config, args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let now = Timestamp::now();
     let what = Export {
         since: args.since.map(|moment| moment.resolve(now)),
@@ -152,6 +152,12 @@ fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<ExitCode> {
         outcome: args.filter.outcome,
     };
     let reader = Reader::open(config.home.state_dir())?;
+    // First the trace: reading the keys may run programs.
+    if let Some(key) = &what.key
+        && !reader.names_key(key)?
+    {
+        keys::find(&keys::load(context, config)?, key)?;
+    }
     let write = |out: &mut dyn io::Write| match args.format {
         ExportFormat::Jsonl => reader.export_jsonl(&what, out),
         ExportFormat::Csv => reader.export_csv(&what, out),

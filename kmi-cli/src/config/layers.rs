@@ -138,6 +138,18 @@ impl Layers {
         self.get(key).map_or(Origin::Default, |written| written.origin.clone())
     }
 
+    /// Where an upstream is spoken of first.
+    pub(super) fn origin_of_upstream(&self, name: &str) -> Origin {
+        let of = self.settings.values().filter(|it| schema::upstream_of(&it.key) == Some(name));
+        let line = |origin: &Origin| match origin {
+            Origin::File { line, .. } => (0, *line),
+            Origin::DotEnv { line, .. } => (1, *line),
+            _ => (2, 0),
+        };
+        let origins = of.map(|it| &it.origin);
+        origins.min_by_key(|origin| line(origin)).cloned().unwrap_or(Origin::Default)
+    }
+
     /// The first upstream that is marked with `default = true`.
     fn marked_default(&self) -> Option<usize> {
         self.upstreams.iter().position(|name| self.is_marked(name))

@@ -77,11 +77,11 @@ fn upstream(
     root.default = default;
     let has_url = layers.get(&full("base_url")).is_some();
     if !has_url && name != BUILT_IN_UPSTREAM {
-        problems.push(Problem::new(format!("the upstream `{name}` has no base_url")).hint(
-            format!(
-                "write base_url = \"https://…\" below [upstream.{name}], or remove the upstream"
-            ),
-        ));
+        let hint = format!(
+            "write base_url = \"https://…\" below [upstream.{name}], or remove the upstream"
+        );
+        let problem = Problem::new(format!("the upstream `{name}` has no base_url"));
+        problems.push(problem.at(&layers.origin_of_upstream(name)).hint(hint));
     }
     check_upstream(&mut root.settings, layers, problems);
     root

@@ -195,7 +195,7 @@ fn everything_that_is_wrong_is_told_at_once() {
       for example upstream.kimi.connect_timeout = "10s"
     HOME/kmi.config.toml:10: `upstream.kimi.base_url` would send keys in the clear; write https://
       an upstream is https://HOST/PATH, or http:// on this machine only
-    the upstream `work` has no base_url
+    HOME/kmi.config.toml:13: the upstream `work` has no base_url
       write base_url = "https://…" below [upstream.work], or remove the upstream
     HOME/kmi.config.toml:14: `upstream.work.anthropic_base_url` ends in /v1
       write it without /v1, which requests bring along

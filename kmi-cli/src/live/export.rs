@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use kmi_core::trace::Line;
 use kmi_proxy::{home::Home, ledger::Reader};
+use kmi_tui::quantity::counted;
 
 /// How many names are tried where files of the same second are there already.
 const NAMES: u32 = 100;
@@ -37,8 +38,7 @@ pub(super) fn write(home: &Home, lines: &[Arc<str>], by: Option<&str>) -> anyhow
         put(&mut out, all).map_err(Into::into)
     };
     written.with_context(|| format!("cannot write {}", path.display()))?;
-    let lines = lines.len();
-    Ok(format!("{lines} lines written to {}", path.display()))
+    Ok(format!("{} written to {}", counted(lines.len() as u64, "line"), path.display()))
 }
 
 /// A file that was not there before, for its owner's eyes only.

@@ -118,6 +118,37 @@ fn check_tells_file_line_and_remedy() {
     "#);
 }
 
+/// What a start would refuse is found before it, with the same words.
+#[test]
+fn a_file_of_certificates_is_read_as_at_a_start() {
+    let user = User::new();
+    user.file(".kmi/kmi.config.toml", "[upstream.kimi]\nca_file = \"ca.pem\"\n");
+    let missing = user.run("config check");
+    insta::assert_snapshot!(missing.told(), @"
+    2
+    --- out
+    --- err
+    error: ~/.kmi/kmi.config.toml:2: `upstream.kimi.ca_file`: ~/.kmi/ca.pem: I/O error: No such file or directory (os error 2)
+    hint: name a PEM file with the certificate of a CA, or take the setting out
+    ");
+    user.file(".kmi/ca.pem", "no certificate");
+    let junk = user.run("config check");
+    insta::assert_snapshot!(junk.told(), @"
+    2
+    --- out
+    --- err
+    error: ~/.kmi/kmi.config.toml:2: `upstream.kimi.ca_file`: ~/.kmi/ca.pem: no certificate in it
+    hint: name a PEM file with the certificate of a CA, or take the setting out
+    ");
+    for args in ["serve --listen 127.0.0.1:0", "status"] {
+        assert_eq!(user.run(args).told(), junk.told(), "{args}");
+    }
+    assert_eq!(user.run("config check --json").json()["ok"], false);
+    let told = user.run("doctor");
+    assert!(told.out.contains("kmi.config.toml:2: `upstream.kimi.ca_file`"), "{}", told.told());
+    assert_eq!(told.code, 1);
+}
+
 #[test]
 fn unknown_variables_are_warnings() {
     let user = User::new();

@@ -43,6 +43,16 @@ fn json_is_the_report() {
     assert_eq!((&run.json()["verdict"], run.err.as_str()), (&"verified".into(), ""));
 }
 
+/// Code 3 belongs to `kmi verify`; a short demonstration has gone well.
+#[test]
+fn too_few_requests_to_judge_are_no_failure() {
+    let (user, temporary) = user();
+    let mut command = user.command("demo --requests 5");
+    command.env("TMPDIR", &temporary);
+    let run = user.finish(command).good();
+    assert!(run.out.contains("insufficient data: 5 turns prove nothing yet"), "{}", run.told());
+}
+
 #[test]
 fn ctrl_c_leaves_nothing() {
     let (user, temporary) = user();
@@ -62,7 +72,8 @@ fn it_keeps_serving_until_it_is_ended() {
     command.env("TMPDIR", &temporary).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut process = Background::spawn(command);
     let mut lines = process.stdout().lines().map_while(Result::ok);
-    assert!(lines.any(|line| line.starts_with("kmi serves at http://127.0.0.1:")));
+    // Before the requests and their proof: whoever wants to watch must know where.
+    assert!(lines.next().unwrap().starts_with("kmi serves at http://127.0.0.1:"));
     let home = fs::read_dir(&temporary).unwrap().next().unwrap().unwrap().path().join("home");
     let status = user.run(&format!("--home {} status --json", home.display())).good().json();
     assert_eq!(status["proxy"]["running"], true);

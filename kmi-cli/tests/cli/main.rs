@@ -14,6 +14,7 @@ mod install;
 mod keys;
 mod kmi;
 mod kmi_usage;
+mod prompt;
 mod proxy;
 mod rotate;
 mod run;

@@ -61,6 +61,21 @@ fn a_taken_port_is_told() {
 }
 
 #[test]
+fn a_proxy_for_other_machines_tells_an_address_that_it_answers_at() {
+    let upstream = Upstream::healthy(1);
+    let user = upstream.user();
+    let proxy = Proxy::start_with(&user, "serve --listen 0.0.0.0:0 --set proxy.allow_remote=true");
+    assert!(proxy.base_url.starts_with("http://127.0.0.1:"), "{}", proxy.line);
+    assert_eq!(proxy.chat().status, 200);
+    let status = user.run("status --json").json();
+    assert_eq!(status["proxy"]["base_url"], proxy.base_url.as_str());
+    insta::assert_snapshot!(Proxy::said(&user), @"
+    warning: other machines reach kmi, which listens on 0.0.0.0: requests cross the network unencrypted, and whoever has the token can spend the keys
+    hint: listen on 127.0.0.1 and reach it through a tunnel, as `ssh -L`, if you can
+    ");
+}
+
+#[test]
 fn in_the_background() {
     let upstream = Upstream::healthy(1);
     let user = upstream.user();
@@ -174,6 +189,36 @@ fn reload_tells_what_is_wrong() {
     user.file(".kmi/kmi.config.toml", "[rotation]\nmode = 7\n");
     // The command reads the same file, so it hears of it first.
     assert_eq!(user.run("reload").code, 2);
+    assert_eq!(proxy.chat().status, 200);
+}
+
+#[test]
+fn a_reload_says_what_waits_for_a_restart() {
+    let upstream = Upstream::healthy(2);
+    let user = upstream.user();
+    let proxy = Proxy::start(&user);
+    let file = user.path(".kmi/kmi.config.toml");
+    let config = fs::read_to_string(&file).unwrap();
+    let changed = config.replace("127.0.0.1:0", "127.0.0.1:1")
+        + "[rotation]\nmode = \"auto\"\n[trace]\nretention = \"2GiB\"\n";
+    fs::write(&file, changed).unwrap();
+    // However often: it stays so.
+    for times in 1..=2 {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(user.run("reload").good().told(), @"
+            0
+            --- out
+            --- err
+            warning: changed, but not in force before a restart: proxy.listen, rotation.mode, trace.retention
+            hint: `kmi stop`, then `kmi serve`
+            reloaded: 2 keys
+            ");
+        }
+        eventually("it is told", || Proxy::said(&user).matches("reloaded").count() == times);
+    }
+    assert_eq!(Proxy::said(&user).matches("proxy.listen").count(), 1, "the log says it once");
+    fs::write(&file, config).unwrap();
+    assert_eq!(user.run("reload").good().err, "reloaded: 2 keys\n");
     assert_eq!(proxy.chat().status, 200);
 }
 

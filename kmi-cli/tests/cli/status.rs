@@ -33,6 +33,16 @@ fn without_a_home_kmi_says_how_to_start() {
     assert!(!user.path(".kmi").exists(), "looking makes nothing");
     user.run("-q init").good();
     assert!(user.run("").good().out.contains("It has no key yet"));
+    let told = user.run("--home ../x").good().out;
+    for part in
+        ["  kmi --home ~/work/../x init ", " make ~/work/../x with a commented configuration\n"]
+    {
+        assert!(told.contains(part), "{told}");
+    }
+    let mut command = user.command("");
+    command.env("KMI_HOME", user.path("y"));
+    let told = user.finish(command).good().out;
+    assert!(told.contains("  kmi init                     make ~/y with a commented"), "{told}");
 }
 
 #[test]

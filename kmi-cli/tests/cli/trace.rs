@@ -123,6 +123,18 @@ fn an_export_can_be_narrowed() {
     assert_eq!(lines("--outcome ok").len(), 1 + 7);
     assert_eq!(lines("--outcome quota").len(), 1);
     assert_eq!(user.run("trace export --outcome nonsense").code, 2);
+    insta::assert_snapshot!(user.run("trace export --key nope").told(), @"
+    1
+    --- out
+    --- err
+    error: no key is called `nope`
+    hint: `kmi keys list` shows all labels
+    ");
+    // A key that is gone has served, and one that is new has not yet.
+    user.run("-q keys remove k1 --yes").good();
+    assert_eq!(lines("--key k1").len(), 1 + 3);
+    user.file(".kmi/_auths/new.key", "sk-demo-key-0009");
+    assert_eq!(lines("--key new").len(), 1);
     assert_eq!(user.run("trace export --since yesterday").code, 2);
 
     let all = lines("");

@@ -35,6 +35,7 @@ fn help_is_data() {
       completions  Print completions for a shell
       man          Print the man page
       service      Have the system run the proxy from login on
+      help         Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help

@@ -43,7 +43,8 @@ fn what_is_left_is_what_the_provider_counts() {
         let left = f64::from(100 - used) / 100.0;
         assert_eq!(quota.remaining_ratio(), Some(left), "{used} used");
         let quota = usages(&format!(r#"{{"usage":{{"limit":100,"remaining":{}}}}}"#, 100 - used));
-        assert_eq!(quota.limits[0].used_ratio, f64::from(used) / 100.0, "{used} used");
+        let part = f64::from(used) / 100.0;
+        assert_eq!(limits(&quota), [(quota.limits[0].name.as_str(), part)], "{used} used");
     }
 }
 

@@ -132,12 +132,15 @@ pub struct Tested {
 }
 
 /// What a reload found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     /// The number of keys.
     pub keys: usize,
     /// What is wrong with key files.
     pub problems: Vec<Problem>,
+    /// The settings that have changed and are in force only from the next start on.
+    #[serde(default)]
+    pub at_next_start: Vec<String>,
 }
 
 /// The status of a running proxy.

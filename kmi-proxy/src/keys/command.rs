@@ -37,8 +37,24 @@ pub(super) fn output(argv: &[&str], dir: &Path) -> Result<Zeroizing<String>, Fau
     output_within(argv, dir, TIMEOUT)
 }
 
+/// The same for a tool of the system: `missing` says what brings it where it is not installed.
+pub(super) fn output_of_tool(
+    argv: &[&str],
+    dir: &Path,
+    missing: Fault,
+) -> Result<Zeroizing<String>, Fault> {
+    let running = start(argv, dir).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => missing,
+        _ => cannot_start(&error),
+    })?;
+    printed_by(running, TIMEOUT)
+}
+
 fn output_within(argv: &[&str], dir: &Path, timeout: Duration) -> Result<Zeroizing<String>, Fault> {
-    let mut running = start(argv, dir).map_err(|error| cannot_start(&error))?;
+    printed_by(start(argv, dir).map_err(|error| cannot_start(&error))?, timeout)
+}
+
+fn printed_by(mut running: Running, timeout: Duration) -> Result<Zeroizing<String>, Fault> {
     let (mut out, mut err) = (Collected::up_to(MAX_OUTPUT), Collected::up_to(MAX_COMPLAINT));
     let deadline = Instant::now() + timeout;
     let status = loop {
@@ -231,5 +247,8 @@ mod tests {
         let error = output(&["sk-not-a-program"], Path::new("/")).unwrap_err();
         let error = error.in_file(&"f".into()).to_string();
         assert_eq!(error, "f: the command cannot be run: entity not found");
+        let missing = Fault::refused("no tool", "install it");
+        let error = output_of_tool(&["kmi-no-such-tool"], Path::new("/"), missing).unwrap_err();
+        assert_eq!(error, Fault::refused("no tool", "install it"));
     }
 }

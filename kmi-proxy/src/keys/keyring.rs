@@ -19,7 +19,8 @@ pub(super) fn lookup(service: &str, user: &str, dir: &Path) -> Result<Zeroizing<
             "use api_key_cmd with the system's own tool for secrets",
         )
     })?;
-    let found = command::output(&argv, dir).map_err(|fault| fault.about("the system's keyring"))?;
+    let found = command::output_of_tool(&argv, dir, missing(argv[0]))
+        .map_err(|fault| fault.about("the system's keyring"))?;
     if found.trim().is_empty() {
         return Err(Fault::refused("the keyring has no such entry", hint()));
     }
@@ -38,11 +39,17 @@ fn tool<'a>(service: &'a str, user: &'a str) -> Option<Vec<&'a str>> {
     }
 }
 
+fn missing(tool: &str) -> Fault {
+    Fault::refused(
+        format!("the program `{tool}` is not installed"),
+        "install it: on Debian and Ubuntu the package libsecret-tools brings it, elsewhere libsecret",
+    )
+}
+
 fn hint() -> &'static str {
     if cfg!(target_os = "macos") {
         "store it: security add-generic-password -s SERVICE -a USER -w"
     } else {
-        "store it: secret-tool store --label=kimi service SERVICE username USER \
-         (from the package libsecret-tools)"
+        "store it: secret-tool store --label=kimi service SERVICE username USER"
     }
 }

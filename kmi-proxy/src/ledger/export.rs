@@ -47,6 +47,25 @@ struct Marks<'a> {
     outcome: Option<std::borrow::Cow<'a, str>>,
 }
 
+/// The keys that a line names: its own, or those of its epoch.
+#[derive(Deserialize)]
+struct Named<'a> {
+    #[serde(borrow)]
+    key: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    label: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default)]
+    keys: Vec<Self>,
+}
+
+impl Named<'_> {
+    fn names(&self, key: &str) -> bool {
+        self.key.as_deref() == Some(key)
+            || self.label.as_deref() == Some(key)
+            || self.keys.iter().any(|one| one.names(key))
+    }
+}
+
 impl Export {
     fn is_filtered(&self) -> bool {
         self.key.is_some() || self.outcome.is_some()
@@ -66,6 +85,19 @@ impl Export {
 }
 
 impl Reader {
+    /// Whether a line names a key of this label or id: one that is gone by now may have served.
+    pub fn names_key(&self, key: &str) -> Result<bool, LedgerError> {
+        let Some((first, last)) = self.span()? else { return Ok(false) };
+        for line in self.lines(first, last) {
+            // What cannot be read is for `kmi verify` to tell.
+            let named = serde_json::from_str::<Named<'_>>(&line?.text).map(|it| it.names(key));
+            if named.unwrap_or(false) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Writes JSON lines and returns how many.
     ///
     /// Without a filter they are evidence (FAIRNESS section 5): a contiguous stretch, preceded by

@@ -1,6 +1,7 @@
-//! How the pools of a home are opened: keys of the upstream, what is remembered, the turn page.
+//! How the pools of a home are opened: where keys are, keys of the upstream, what is remembered, the
+//! turn page.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kmi_core::{
@@ -9,13 +10,30 @@ use kmi_core::{
     state::Mode,
 };
 
-use super::{DISABLED, RotorError, active_setting};
+use super::{
+    RotorError, Setup,
+    stored::{DISABLED, active_setting},
+};
 use crate::{
+    home::Home,
+    keys::{Answers, Sources},
     ledger::{Ledger, Recovered},
     pool::{Journal, Pool, Start},
     settings::{Settings, UpstreamSettings},
     upstream::Upstream,
 };
+
+/// Where the keys of a home are.
+pub(super) fn sources(home: &Home, setup: &Setup, answers: &Answers, settle: Duration) -> Sources {
+    Sources {
+        dir: home.auths_dir().to_owned(),
+        env: setup.env_keys.clone(),
+        upstreams: setup.settings.upstreams.clone(),
+        variables: Arc::clone(&setup.variables),
+        answers: answers.clone(),
+        settle,
+    }
+}
 
 /// The keys of one upstream.
 pub(super) fn inventory_of(upstream: &str, keys: &[Arc<Key>]) -> Inventory {

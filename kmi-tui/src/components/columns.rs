@@ -5,6 +5,7 @@ use tuirealm::ratatui::text::Line;
 
 use crate::{
     cells::{Cells, end, fit},
+    key_words::KeyNames,
     log::{Entry, Join},
     paint::Tone,
     quantity::{count, seconds},
@@ -106,26 +107,27 @@ impl Columns {
         cells.line()
     }
 
-    /// A line of the list; `masked` is its key as it may be shown.
+    /// A line of the list.
     pub(crate) fn line(
         &self,
         entry: &Entry,
-        masked: Option<&str>,
+        names: &KeyNames,
         colors: &KeyColors,
         theme: Theme,
     ) -> Line<'static> {
         match &entry.row.tells {
             Tells::Attempt(attempt) => {
+                let masked = names.masked(&attempt.key);
                 self.attempt(attempt, entry.join, masked, colors, theme).line()
             }
-            Tells::Event(tone, text) => {
+            Tells::Event(event) => {
                 let time = self.0.iter().find(|(column, _)| *column == Time);
                 let width = time.map_or(8, |(_, width)| *width);
                 let time = time_text(entry.row.ts, width);
                 Cells::default()
                     .left("", 1, theme.tone(Tone::Plain))
                     .left(&time, width, theme.tone(Tone::Dim))
-                    .text(format!("· {text}"), theme.tone(*tone))
+                    .text(format!("· {}", event.words(names)), theme.tone(event.tone()))
                     .line()
             }
         }

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     cells::{self, Cells},
     feed::Answer,
+    key_words::KeyNames,
     model::{Msg, UserEvent},
     paint::{Tone, wrap},
     row::{Row, Tells},
@@ -30,7 +31,7 @@ const NAMES: usize = 12;
 pub(crate) struct Detail {
     theme: Theme,
     row: Arc<Row>,
-    masked: String,
+    names: KeyNames,
     /// Why this key; `None` until the answer is there.
     why: Option<String>,
     scroll: u16,
@@ -38,8 +39,8 @@ pub(crate) struct Detail {
 }
 
 impl Detail {
-    pub(crate) fn new(theme: Theme, row: Arc<Row>, masked: String) -> Self {
-        Self { theme, row, masked, why: None, scroll: 0, most: 0 }
+    pub(crate) fn new(theme: Theme, row: Arc<Row>, names: KeyNames) -> Self {
+        Self { theme, row, names, why: None, scroll: 0, most: 0 }
     }
 
     /// A field's name and text, in as many lines as the text needs.
@@ -62,8 +63,8 @@ impl Detail {
             Some(turn) => format!("{turn}, of epoch {}", it.epoch),
             None => "none: no choice of the rotation".to_owned(),
         };
-        let key =
-            format!("{}  {}  {}", visible(&it.label), visible(&self.masked), visible(&it.key));
+        let masked = self.names.masked(&it.key).unwrap_or_default();
+        let key = format!("{}  {}  {}", visible(&it.label), visible(masked), visible(&it.key));
         let mut fields = vec![
             self.field("key", &key, Tone::Strong, width),
             self.field("outcome", &outcome(it), tone(it), width),
@@ -127,9 +128,9 @@ impl Panel for Detail {
         let width = area.width.saturating_sub(4).min(96);
         let lines = match &self.row.tells {
             Tells::Attempt(attempt) => self.attempt(attempt, width),
-            Tells::Event(tone, text) => wrap(text, width, "  ")
+            Tells::Event(event) => wrap(&event.words(&self.names), width, "  ")
                 .lines()
-                .map(|it| Line::styled(it.to_owned(), self.theme.tone(*tone)))
+                .map(|it| Line::styled(it.to_owned(), self.theme.tone(event.tone())))
                 .collect(),
         };
         let title = format!("line {} of the trace   Esc closes, ↑ ↓ scroll", self.row.seq);

@@ -2,10 +2,7 @@
 
 mod cursor;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use tuirealm::{
     event::Event,
@@ -17,10 +14,12 @@ use crate::{
     cells::Cells,
     feed::Wish,
     filter::{Field, Filter},
+    key_words::KeyNames,
     keymap::{self, Go, TraceCommand},
     log::{CAPACITY, Log},
     model::{Msg, Older, UserEvent},
     paint::Tone,
+    quantity::counted,
     row::Row,
     theme::{KeyColors, Theme},
 };
@@ -31,8 +30,7 @@ use cursor::Cursor;
 pub(crate) struct TraceList {
     theme: Theme,
     colors: KeyColors,
-    /// By key id.
-    masks: HashMap<String, String>,
+    names: KeyNames,
     running: bool,
     log: Log,
     filter: Filter,
@@ -73,9 +71,9 @@ impl TraceList {
         &self.filter
     }
 
-    /// A key as it may be shown, by its id.
-    pub(crate) fn masked(&self, key: &str) -> Option<&str> {
-        self.masks.get(key).map(String::as_str)
+    /// How keys are called.
+    pub(crate) fn names(&self) -> &KeyNames {
+        &self.names
     }
 
     /// Shows other lines.
@@ -106,7 +104,11 @@ impl TraceList {
 
     /// Looks for matches anew and keeps a line selected, or one near it.
     fn match_and_select(&mut self, selected: Option<u64>) {
-        let wanted = self.log.entries().enumerate().filter(|(_, it)| self.filter.wants(&it.row));
+        let wanted = self
+            .log
+            .entries()
+            .enumerate()
+            .filter(|(_, it)| self.filter.wants(&it.row, &self.names));
         self.matches = wanted.map(|(at, _)| at).collect();
         if let Some(seq) = selected {
             let place = |at: &usize| self.log.get(*at).map(|entry| entry.row.seq);
@@ -165,8 +167,8 @@ impl TraceList {
     /// Back to the newest lines, which are not at hand any more.
     fn return_to_now(&mut self) -> Msg {
         let (theme, filter) = (self.theme, std::mem::take(&mut self.filter));
-        let (colors, masks) = (std::mem::take(&mut self.colors), std::mem::take(&mut self.masks));
-        *self = Self { colors, masks, running: self.running, ..Self::new(theme, filter) };
+        let (colors, names) = (std::mem::take(&mut self.colors), std::mem::take(&mut self.names));
+        *self = Self { colors, names, running: self.running, ..Self::new(theme, filter) };
         Msg::Wish(Wish::Page { before: None })
     }
 
@@ -237,7 +239,7 @@ impl TraceList {
             "live".to_owned()
         };
         let found = if self.filter.is_empty() {
-            format!("{} lines", self.log.len())
+            counted(self.log.len() as u64, "line")
         } else {
             format!("{} of {} lines: {}", self.matches.len(), self.log.len(), self.filter.typed())
         };
@@ -258,9 +260,7 @@ impl Panel for TraceList {
         let mut lines = vec![self.title(area.width.into()), columns.header(self.theme)];
         for (n, at) in self.matches.iter().enumerate().skip(first).take(height) {
             let Some(entry) = self.log.get(*at) else { continue };
-            let key = entry.row.attempt().map(|attempt| &*attempt.key);
-            let masked = key.and_then(|key| self.masks.get(key)).map(String::as_str);
-            let line = columns.line(entry, masked, &self.colors, self.theme);
+            let line = columns.line(entry, &self.names, &self.colors, self.theme);
             lines.push(if selected == Some(n) { line.style(self.theme.selected()) } else { line });
         }
         if self.matches.is_empty() {
@@ -290,8 +290,7 @@ impl Panel for TraceList {
             Event::User(UserEvent::Status(status)) => {
                 self.running = status.snapshot.proxy.running;
                 self.colors = KeyColors::of_keys(&status.snapshot);
-                let masks = status.snapshot.keys.iter();
-                self.masks = masks.map(|row| (row.key.clone(), row.masked.clone())).collect();
+                self.names = KeyNames::of_keys(&status.snapshot);
                 Some(Msg::Redraw)
             }
             _ => None,

@@ -81,11 +81,10 @@ impl<T: TerminalAdapter> Model<T> {
     }
 
     fn detail(&mut self, row: Arc<Row>) {
-        let key = row.attempt().map(|attempt| Arc::clone(&attempt.key));
-        let masked = key.and_then(|key| self.list()?.masked(&key).map(str::to_owned));
+        let names = self.list().map(|list| list.names().clone()).unwrap_or_default();
         let seq = row.seq;
         let explained = row.attempt().is_some();
-        let detail = Detail::new(self.theme, row, masked.unwrap_or_default());
+        let detail = Detail::new(self.theme, row, names);
         self.pop_up(Id::Detail, detail, &[Hears::Answer]);
         if explained {
             self.ask(Wish::Explain(seq));

@@ -204,6 +204,8 @@ fn an_empty_trace_has_no_praise() {
     let first = "insufficient data: 0 turns prove nothing yet; 59 without a violation are needed.";
     assert_eq!(text.lines().next(), Some(first));
     assert!(text.contains("0.00 %") && !text.contains("100.00 %"), "{text}");
+    let one = self::text(&report(Verdict::InsufficientData, 1, 1));
+    assert!(one.starts_with("insufficient data: 1 turn proves nothing yet; "), "{one}");
     assert!(text.contains("no turns yet") && text.contains("nothing to compare"), "{text}");
 }
 

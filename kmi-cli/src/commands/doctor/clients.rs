@@ -4,6 +4,7 @@ use std::{fs, io, net::SocketAddr, path::Path};
 
 use http::Uri;
 use kmi_proxy::home::Token;
+use kmi_tui::quantity::counted;
 
 use super::finding::Findings;
 use crate::{client_env, config::Environment, shell};
@@ -113,8 +114,8 @@ fn kimi(name: &str, file: &Path, door: &Door<'_>, found: &mut Findings) {
     if keys == 0 {
         found.ok(CHECK, format!("{name} is set up ({file}); `kmi run` leads it here"));
     } else {
-        let message =
-            format!("{name} has {keys} API keys of its own ({file}); `kmi run` leads it here");
+        let keys = counted(keys, "API key");
+        let message = format!("{name} has {keys} of its own ({file}); `kmi run` leads it here");
         found.ok(CHECK, message);
     }
 }

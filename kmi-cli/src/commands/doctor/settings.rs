@@ -1,6 +1,6 @@
 //! The configuration: what is wrong or odd about it, where keys will go, and what is not used.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path};
 
 use super::finding::Findings;
 use crate::config::{self, Config, ConfigError};
@@ -27,16 +27,9 @@ pub(super) fn check(config: &Result<Config, ConfigError>, found: &mut Findings) 
     for upstream in &config.settings.upstreams {
         let (name, url) = (&upstream.name, &upstream.base_url);
         found.ok(CHECK, format!("keys of upstream {name} go to {url}"));
-        if let Some(file) = &upstream.ca_file
-            && let Err(error) = fs::File::open(file)
-        {
-            let message = format!("the CA of upstream {name}: {}: {error}", file.display());
-            found.problem(
-                CHECK,
-                message,
-                format!("put it there, or change upstream.{name}.ca_file"),
-            );
-        }
+    }
+    for problem in config.try_upstreams().err().into_iter().flat_map(|error| error.problems) {
+        found.problem(CHECK, problem.to_string(), problem.remedy());
     }
     listen(config.settings.proxy.listen, found);
     if let Some(unused) = std::env::current_dir().ok().and_then(|dir| unused(config, &dir)) {

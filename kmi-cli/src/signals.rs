@@ -1,4 +1,4 @@
-//! Signals that concern a program that holds the screen.
+//! Signals that concern a program that has changed how the terminal behaves.
 
 use std::{
     io,
@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 const WAITING: usize = 16;
 
 /// Hears them, from now on for as long as the process lives.
-pub(super) fn watch() -> io::Result<Receiver<Signal>> {
+pub(crate) fn watch() -> io::Result<Receiver<Signal>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let of = |kind: i32| {
         let _inside = runtime.enter();
@@ -35,7 +35,7 @@ pub(super) fn watch() -> io::Result<Receiver<Signal>> {
                 _ = go_on.recv() => Signal::Continue,
             };
             if tell.send(told).is_err() {
-                // The screen has gone, and the process follows.
+                // Whoever held the terminal has gone, and the process follows.
                 return;
             }
         }
@@ -51,6 +51,6 @@ fn end(kind: Kind) -> Signal {
 
 /// Stops the process and those that were started with it, as Ctrl-Z does for programs that do not
 /// hold the screen; returns when it goes on.
-pub(super) fn stop() {
+pub(crate) fn stop() {
     let _ = kill_current_process_group(Kind::STOP);
 }
