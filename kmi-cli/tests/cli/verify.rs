@@ -98,7 +98,7 @@ fn an_export_proves_the_same() {
     hint: a head is 64 hexadecimal digits, as `kmi verify` prints it
     ");
     insta::assert_snapshot!(user.run("verify no.jsonl").told(), @"
-    1
+    2
     --- out
     --- err
     error: cannot open no.jsonl: No such file or directory (os error 2)

@@ -230,12 +230,11 @@ fn share(shares: &mut Vec<Share>, number: usize) -> &mut Share {
     &mut shares[number]
 }
 
-/// Of each turn every eligible key expects its weight's share.
+/// Of each turn every eligible key expects its weight's share; an exposure names keys of its epoch only.
 fn expect(shares: &mut Vec<Share>, epoch: &NumberedEpoch, set: &KeySet, turns: u32) {
-    let eligible = || set.iter().take_while(|key| *key < epoch.numbers.len());
     let weight = |key| f64::from(epoch.ring.ring.weight(key));
-    let all: f64 = eligible().map(weight).sum();
-    for key in eligible() {
+    let all: f64 = set.iter().map(weight).sum();
+    for key in set.iter() {
         share(shares, epoch.numbers[key]).expected += f64::from(turns) * weight(key) / all;
     }
 }
