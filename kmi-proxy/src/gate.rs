@@ -2,7 +2,7 @@
 //!
 //! The rules are CONTRACT section 4; the attacks they answer are RELIABILITY T1 to T7.
 
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 
 use crate::{h1::MAX_HEAD, home::Token, reply::Refusal};
 
@@ -53,9 +53,11 @@ fn port(text: &str) -> Option<u16> {
 pub(crate) fn check<B>(request: &Request<B>, names: &Names) -> Result<(), Refusal> {
     version(request.version())?;
     size(request.headers())?;
-    host(request, names)?;
+    host(request.headers(), names)?;
     browser(request.headers(), names)?;
+    // Before the authority: CONNECT has nothing else for a target.
     method(request.method())?;
+    authority(request.uri(), names)?;
     credential(request.headers())?;
     target(request.uri().path_and_query().map_or("", |target| target.as_str()))
 }
@@ -86,8 +88,8 @@ fn size(headers: &HeaderMap) -> Result<(), Refusal> {
     .closing())
 }
 
-fn host<B>(request: &Request<B>, names: &Names) -> Result<(), Refusal> {
-    let mut hosts = request.headers().get_all(header::HOST).iter();
+fn host(headers: &HeaderMap, names: &Names) -> Result<(), Refusal> {
+    let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return Err(Refusal::bad("host_missing", "A request needs exactly one Host header."));
     };
@@ -98,8 +100,12 @@ fn host<B>(request: &Request<B>, names: &Names) -> Result<(), Refusal> {
             "This Host is not kmi's: use the base URL that `kmi serve` prints.",
         ));
     }
-    // Absolute form: its authority must be this listener too; it is never used for anything.
-    match request.uri().authority() {
+    Ok(())
+}
+
+/// Absolute form: its authority must be this listener too; it is never used for anything.
+fn authority(target: &Uri, names: &Names) -> Result<(), Refusal> {
+    match target.authority() {
         Some(authority) if !names.allow(authority.as_str().as_bytes()) => {
             Err(Refusal::bad("authority_not_allowed", "The target names another host."))
         }
@@ -313,6 +319,7 @@ mod tests {
             |method| Request::builder().method(method).uri("/").header("host", "127.0.0.1:54123");
         assert_eq!(verdict(odd("TRACE")), 405);
         assert_eq!(verdict(odd("get")), 405);
+        assert_eq!(verdict(odd("CONNECT").uri("evil.example:443")), 405);
         assert_eq!(verdict(get("/").version(Version::HTTP_10)), 505);
         let two = get("/").header("authorization", "Bearer a").header("authorization", "Bearer b");
         assert_eq!(verdict(two), 400);
