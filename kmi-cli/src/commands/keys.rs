@@ -20,7 +20,6 @@ use kmi_proxy::{
     control::{Reply, Request},
     keys::{self, Loaded, NewKey},
 };
-use zeroize::Zeroizing;
 
 use self::prompt::Answer;
 use super::Context;
@@ -121,9 +120,7 @@ fn read_key(context: &Context<'_>, label: &Label) -> anyhow::Result<Answer> {
         context.output.note("the key is not shown while you type or paste it");
         return prompt::ask(&format!("API key for {label}: ")).context("cannot read the key");
     }
-    let mut text = Zeroizing::new(String::new());
-    let mut input = io::stdin().lock().take(prompt::LONGEST);
-    input.read_line(&mut text).context("cannot read the key")?;
+    let text = prompt::line(io::stdin().lock()).context("cannot read the key")?;
     Ok(Answer::Line(text))
 }
 

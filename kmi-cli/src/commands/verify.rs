@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use kmi_core::trace::ChainHash;
 use kmi_proxy::{
-    control::{Reply, Request},
+    control::{CallError, Reply, Request},
     home::Home,
     ledger::{self, LedgerError, Reader},
 };
@@ -138,7 +138,9 @@ pub(super) fn in_flight(home: &Home) -> InFlight {
             };
             InFlight::Turns(turns.into_iter().map(flight).collect::<HashMap<_, _>>())
         }
-        _ => InFlight::GivenOut(ledger::turns_given_out(home.state_dir())),
+        Err(CallError::NotRunning) => InFlight::GivenOut(ledger::turns_given_out(home.state_dir())),
+        // A proxy that does not answer may have turns under way.
+        _ => InFlight::None,
     }
 }
 

@@ -215,13 +215,14 @@ fn upstream_in(header: &[u8]) -> Option<&str> {
 }
 
 /// The newest turn of each upstream that its page counts, for those who only read; a page that is
-/// damaged or not there says nothing.
+/// damaged, newer or not there says nothing.
 pub fn turns_given_out(state_dir: &Path) -> HashMap<Arc<str>, u64> {
     let counted = |path: PathBuf| {
         let mut header = [0; HEADER];
         File::open(path).ok()?.read_exact(&mut header).ok()?;
         let turn = u64::from_le_bytes(header[COUNTER..COUNTER + 8].try_into().ok()?);
-        let whole = header.starts_with(MAGIC) && turn <= MAX_TURN;
+        let known = header.starts_with(MAGIC) && header[8..12] == VERSION.to_le_bytes();
+        let whole = known && turn <= MAX_TURN;
         whole.then(|| Some((upstream_in(&header)?.into(), turn))).flatten()
     };
     all_paths(state_dir).unwrap_or_default().into_iter().filter_map(counted).collect()

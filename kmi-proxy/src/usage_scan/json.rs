@@ -83,17 +83,10 @@ impl JsonScan {
                     self.word = Word::default();
                     return at + 1;
                 }
+                // A usage object is kept from its first byte on.
+                b'{' if self.expected && at > 0 => return at,
                 b'{' | b'[' => {
-                    if self.expected && *byte == b'{' && self.taken.is_none() {
-                        if at > 0 {
-                            // It is kept from its first byte on.
-                            return at;
-                        }
-                        let bytes = Vec::with_capacity(256);
-                        self.taken = Some(Taken { bytes, depth: self.depth });
-                    }
-                    self.expected = false;
-                    self.depth = self.depth.saturating_add(1);
+                    self.open(*byte);
                     return at + 1;
                 }
                 b'}' | b']' => {
@@ -107,6 +100,14 @@ impl JsonScan {
             }
         }
         bytes.len()
+    }
+
+    fn open(&mut self, byte: u8) {
+        if self.expected && byte == b'{' && self.taken.is_none() {
+            self.taken = Some(Taken { bytes: Vec::with_capacity(256), depth: self.depth });
+        }
+        self.expected = false;
+        self.depth = self.depth.saturating_add(1);
     }
 
     /// The string before was a key.

@@ -45,7 +45,8 @@ impl Panel for FilterLine {
         let bar = self.theme.bar();
         frame.render_widget(Paragraph::new(NAME).style(bar), Rect { width: name, ..area });
         frame.render_widget(Paragraph::new(text).style(bar).scroll(scrolled), rest);
-        let column = u16::try_from(self.input.visual_cursor() - scroll).unwrap_or(u16::MAX);
+        let column = self.input.visual_cursor().saturating_sub(scroll);
+        let column = u16::try_from(column).unwrap_or(u16::MAX);
         frame.set_cursor_position(Position { x: rest.x.saturating_add(column), y: rest.y });
     }
 

@@ -4,8 +4,8 @@
 //! more is what a user cannot find the reason of.
 
 use std::{
-    io::{self, BufRead as _, Read as _, Write as _},
-    sync::mpsc::{Sender, channel},
+    io::{self, BufRead, Write as _},
+    sync::mpsc::{SyncSender, sync_channel},
     thread,
 };
 
@@ -16,7 +16,15 @@ use zeroize::Zeroizing;
 use crate::signals;
 
 /// No key is that long.
-pub(super) const LONGEST: u64 = 4096;
+pub(super) const LONGEST: usize = 4096;
+
+/// One line, at most [`LONGEST`] bytes, in memory that never moves: a place that it had left would
+/// not be wiped.
+pub(super) fn line(input: impl BufRead) -> io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::with_capacity(LONGEST));
+    input.take(LONGEST as u64).read_line(&mut text)?;
+    Ok(text)
+}
 
 /// What came of a question.
 pub(super) enum Answer {
@@ -66,7 +74,7 @@ impl Drop for Hidden {
 
 /// Asks; standard input has to be a terminal.
 pub(super) fn ask(question: &str) -> io::Result<Answer> {
-    let (tell, heard) = channel();
+    let (tell, heard) = sync_channel(1);
     // Before anything is hidden, so that no signal falls in between.
     hear_signals(tell.clone())?;
     let hidden = Hidden::begin()?;
@@ -96,12 +104,10 @@ pub(super) fn ask(question: &str) -> io::Result<Answer> {
 }
 
 fn read() -> Heard {
-    let mut text = Zeroizing::new(String::new());
-    let read = io::stdin().lock().take(LONGEST).read_line(&mut text);
-    Heard::Line(read.map(|_| text))
+    Heard::Line(line(io::stdin().lock()))
 }
 
-fn hear_signals(tell: Sender<Heard>) -> io::Result<()> {
+fn hear_signals(tell: SyncSender<Heard>) -> io::Result<()> {
     let signals = signals::watch()?;
     let hear = move || {
         for signal in signals {

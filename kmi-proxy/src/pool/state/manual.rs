@@ -16,8 +16,8 @@ impl State {
     /// In manual mode without a choice, or after the chosen key has gone, the first usable key becomes
     /// the active one and stays it, also while it is blocked.
     pub(super) fn keep_an_active_key(&mut self) {
-        let chosen = self.active.and_then(|id| self.inventory.position(id));
-        if self.mode == Mode::Manual && chosen.is_none() {
+        let is_there = |id| self.inventory.position(id).is_some();
+        if self.mode == Mode::Manual && !self.active.is_some_and(is_there) {
             self.active = self.active_key().map(|key| key.id);
         }
     }
