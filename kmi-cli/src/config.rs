@@ -98,6 +98,7 @@ pub(crate) fn load(
         return Err(ConfigError { problems });
     }
     let (mut settings, client) = (resolved.settings, resolved.client);
+    warnings.extend(resolve::idle(&settings, &layers));
     let home = home.with_dirs(&settings.keys_dir, &settings.state_dir);
     home.auths_dir().clone_into(&mut settings.keys_dir);
     home.state_dir().clone_into(&mut settings.state_dir);

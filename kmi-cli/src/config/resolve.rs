@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kmi_proxy::settings::UpstreamSettings;
+use kmi_proxy::settings::{Settings, UpstreamSettings};
 use serde_json::Value;
 
 use super::{
@@ -128,6 +128,15 @@ fn check_root(root: &Root, layers: &Layers, problems: &mut Vec<Problem>) {
     if root.settings.trace.retention == 0 {
         wrong("trace.retention", "must be more than 0", "the default is \"1GiB\"");
     }
+}
+
+/// What is right and yet does nothing.
+pub(super) fn idle(settings: &Settings, layers: &Layers) -> Option<Problem> {
+    settings.fleet.url.as_ref()?;
+    let problem =
+        Problem::new("`fleet.url` does nothing: this version of kmi shares with no other");
+    let hint = "take it out; every node rotates by itself";
+    Some(problem.at(&layers.origin("fleet.url")).hint(hint))
 }
 
 fn is_base_path(path: &str) -> bool {

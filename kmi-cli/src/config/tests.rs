@@ -274,6 +274,17 @@ fn the_password_of_the_fleet_is_not_shown() {
 }
 
 #[test]
+fn a_fleet_that_this_version_does_not_join_is_said() {
+    let config = toml("[fleet]\nurl = \"redis://:hunter2@host\"\n").load();
+    let [warning] = &*config.warnings else { panic!("{:?}", config.warnings) };
+    let told =
+        "kmi.config.toml:2: `fleet.url` does nothing: this version of kmi shares with no other";
+    assert!(warning.to_string().ends_with(told), "{warning}");
+    assert_eq!(warning.remedy(), "take it out; every node rotates by itself");
+    assert!(Place::new().load().warnings.is_empty());
+}
+
+#[test]
 fn the_home_is_the_option_the_variable_or_the_usual_place() {
     let env: Environment = [("KMI_HOME", "/k"), ("HOME", "/u")].into_iter().collect();
     let root = |option: Option<&str>, env: &Environment| {
