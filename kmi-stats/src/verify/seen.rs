@@ -141,3 +141,24 @@ fn timestamp(value: &Value) -> Option<Timestamp> {
 pub(super) fn evidence(line: &[u8]) -> Result<Option<Evidence<'_>>, LineError> {
     if kmi_core::trace::Line::is_attempt(line)? { Evidence::read(line).map(Some) } else { Ok(None) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace_builder::{at, rotation, sealed};
+
+    /// As much of a line as the proof can use, whatever else is wrong with it.
+    #[test]
+    fn a_turn_has_its_place_and_its_time_without_its_masks() {
+        let lines = sealed(&rotation(&[1; 2], 2));
+        let (partial, link) = Partial::read(&lines[2]).unwrap();
+        assert_eq!((link.place.seq, link.is_epoch, link.ts), (3, false, Some(at(20))));
+        let Some(PartialAttempt::Turn { upstream, seen }) = partial.attempt() else {
+            panic!("{partial:?}");
+        };
+        assert_eq!((upstream, seen.key, seen.label), ("kimi", "k-00000001", "key-01"));
+        assert_eq!((seen.turn, seen.ts, seen.chosen()), (2, at(20), Some(at(19))));
+        assert_eq!((seen.prev_slot, seen.slot, seen.epoch), (Some(0), Some(1), Some(1)));
+        assert_eq!((seen.masks, seen.tokens), (None, 15));
+    }
+}
