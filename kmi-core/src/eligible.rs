@@ -91,6 +91,9 @@ impl KeySet {
     /// The numbers of this set that are not in the other.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
+        if self.rest.is_empty() {
+            return Self { first: self.first & !other.first, rest: Vec::new() };
+        }
         let words = self.rest.iter().enumerate().map(|(w, word)| word & !other.word(w + 1));
         let mut set = Self { first: self.first & !other.first, rest: words.collect() };
         set.trim();

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{
     chain::{ChainHash, LineError, Place},
-    record::{Attempt, ts},
+    record::ts,
     scan::{Scanner, timestamp},
 };
 use crate::eligible::KeySet;
@@ -121,26 +121,6 @@ impl<'a> Evidence<'a> {
             prompt_tokens,
             completion_tokens,
         })
-    }
-
-    /// The evidence in a record.
-    pub fn of(it: &'a Attempt, place: Place) -> Self {
-        Self {
-            place,
-            ts: it.ts,
-            turn: it.turn,
-            epoch: it.epoch,
-            prev_slot: it.prev_slot,
-            slot: it.slot,
-            key: Cow::Borrowed(&it.key),
-            label: Cow::Borrowed(&it.label),
-            eligible: KeySet::clone(&it.eligible),
-            tried: it.tried.clone(),
-            upstream: Cow::Borrowed(&it.upstream),
-            latency_ms: Some(it.latency_ms),
-            prompt_tokens: it.prompt_tokens,
-            completion_tokens: it.completion_tokens,
-        }
     }
 
     /// Reads an attempt's line in any form.

@@ -29,7 +29,7 @@ use std::{
 
 use kmi_core::{
     display::visible,
-    trace::{Attempt, ChainHash, Evidence, Familiar, Line, LineError, Place, Record},
+    trace::{Attempt, ChainHash, Evidence, Familiar, Line, LineError, Record},
 };
 
 use self::{
@@ -146,7 +146,7 @@ impl Verifier {
             return Ok(());
         }
         if let Some(evidence) = Evidence::scan(line, &mut self.familiar) {
-            self.attempt(evidence);
+            self.attempt(&evidence);
             return Ok(());
         }
         match self.read(line) {
@@ -163,7 +163,7 @@ impl Verifier {
 
     fn read(&mut self, line: &[u8]) -> Result<(), LineError> {
         if let Some(evidence) = seen::evidence(line)? {
-            self.attempt(evidence);
+            self.attempt(&evidence);
             return Ok(());
         }
         let Line { place, record } = Line::parse(line)?;
@@ -195,9 +195,9 @@ impl Verifier {
     /// As [`Self::unchained`] for an attempt, which costs nothing but the replay.
     pub fn unchained_attempt(&mut self, attempt: &Attempt) {
         self.unchained += 1;
-        let start = ChainHash::START;
-        let place = Place { seq: self.unchained, prev: start, hash: start, computed: start };
-        self.replay(Evidence::of(attempt, place));
+        let has_slot = attempt.slot.is_some() || attempt.prev_slot.is_some();
+        let seen = Seen::recorded(attempt);
+        self.replay(self.unchained, &attempt.upstream, has_slot, seen.as_ref());
     }
 
     /// What is no attempt.
@@ -216,18 +216,16 @@ impl Verifier {
         }
     }
 
-    fn attempt(&mut self, it: Evidence<'_>) {
+    fn attempt(&mut self, it: &Evidence<'_>) {
         self.chain.line(Link { place: it.place, is_epoch: false, ts: Some(it.ts) });
-        self.replay(it);
+        let has_slot = it.slot.is_some() || it.prev_slot.is_some();
+        self.replay(it.place.seq, &it.upstream, has_slot, Seen::of(it).as_ref());
     }
 
-    fn replay(&mut self, it: Evidence<'_>) {
-        let seq = it.place.seq;
-        let has_slot = it.slot.is_some() || it.prev_slot.is_some();
-        let name = it.upstream.clone();
-        match Seen::of(it) {
-            Some(seen) => self.turn(seq, &name, &seen),
-            None if has_slot => self.upstream(seq, &name, |it, found| it.no_turn(seq, found)),
+    fn replay(&mut self, seq: u64, name: &str, has_slot: bool, seen: Option<&Seen<'_>>) {
+        match seen {
+            Some(seen) => self.turn(seq, name, seen),
+            None if has_slot => self.upstream(seq, name, |it, found| it.no_turn(seq, found)),
             None => {}
         }
     }

@@ -39,10 +39,10 @@ impl InOrder {
 
     /// Takes a turn whose choice is known; most often it is the one that comes next.
     pub(super) fn turn(&mut self, turn: u64, ring: &Arc<Ring>, key: usize, eligible: &KeySet) {
-        if self.waiting.is_empty() && *self.next.get_or_insert(turn) == turn {
+        if *self.next.get_or_insert(turn) == turn {
             self.gap.turn(ring, key, eligible);
             self.next = Some(turn.saturating_add(1));
-            return;
+            return self.play_what_is_next();
         }
         let (ring, eligible) = (Arc::clone(ring), eligible.clone());
         self.take(turn, Step::Turn { ring, key, eligible });

@@ -1,11 +1,9 @@
 //! What the verifier sees of an attempt's line.
 
-use std::borrow::Cow;
-
 use jiff::{SignedDuration, Timestamp};
 use kmi_core::{
     eligible::KeySet,
-    trace::{Evidence, LineError, Place},
+    trace::{Attempt, Evidence, LineError, Place},
 };
 use serde_json::Value;
 
@@ -20,18 +18,16 @@ pub(super) struct Seen<'a> {
     pub(super) epoch: Option<u64>,
     pub(super) prev_slot: Option<usize>,
     pub(super) slot: Option<usize>,
-    pub(super) key: Cow<'a, str>,
-    pub(super) label: Cow<'a, str>,
+    pub(super) key: &'a str,
+    pub(super) label: &'a str,
     /// `eligible` and `tried`; `None` makes the turn unverifiable.
-    pub(super) masks: Option<(KeySet, KeySet)>,
+    pub(super) masks: Option<(&'a KeySet, &'a KeySet)>,
     pub(super) tokens: u64,
 }
 
 impl<'a> Seen<'a> {
     /// `None` for an attempt that was no turn.
-    pub(super) fn of(it: Evidence<'a>) -> Option<Self> {
-        let tokens =
-            it.prompt_tokens.unwrap_or(0).saturating_add(it.completion_tokens.unwrap_or(0));
+    pub(super) fn of(it: &'a Evidence<'_>) -> Option<Self> {
         Some(Self {
             turn: it.turn?,
             ts: it.ts,
@@ -39,10 +35,26 @@ impl<'a> Seen<'a> {
             epoch: Some(it.epoch),
             prev_slot: it.prev_slot,
             slot: it.slot,
-            key: it.key,
-            label: it.label,
-            masks: Some((it.eligible, it.tried)),
-            tokens,
+            key: &it.key,
+            label: &it.label,
+            masks: Some((&it.eligible, &it.tried)),
+            tokens: tokens(it.prompt_tokens, it.completion_tokens),
+        })
+    }
+
+    /// As [`Self::of`], from a record.
+    pub(super) fn recorded(it: &'a Attempt) -> Option<Self> {
+        Some(Self {
+            turn: it.turn?,
+            ts: it.ts,
+            latency_ms: Some(it.latency_ms),
+            epoch: Some(it.epoch),
+            prev_slot: it.prev_slot,
+            slot: it.slot,
+            key: &it.key,
+            label: &it.label,
+            masks: Some((&it.eligible, &it.tried)),
+            tokens: tokens(it.prompt_tokens, it.completion_tokens),
         })
     }
 
@@ -97,7 +109,6 @@ impl Partial {
         };
         let number = |name: &str| self.0.get(name).and_then(Value::as_u64);
         let slot = |name: &str| number(name).and_then(|slot| usize::try_from(slot).ok());
-        let tokens = number("prompt_tokens").unwrap_or(0);
         let seen = Seen {
             turn,
             ts: self.0.get("ts").and_then(timestamp)?,
@@ -105,10 +116,10 @@ impl Partial {
             epoch: number("epoch"),
             prev_slot: slot("prev_slot"),
             slot: slot("slot"),
-            key: self.text("key")?.into(),
-            label: self.text("label").unwrap_or_default().into(),
+            key: self.text("key")?,
+            label: self.text("label").unwrap_or_default(),
             masks: None,
-            tokens: tokens.saturating_add(number("completion_tokens").unwrap_or(0)),
+            tokens: tokens(number("prompt_tokens"), number("completion_tokens")),
         };
         Some(PartialAttempt::Turn { upstream: self.text("upstream")?, seen: Box::new(seen) })
     }
@@ -118,6 +129,10 @@ impl Partial {
     }
 }
 
+fn tokens(prompt: Option<u64>, completion: Option<u64>) -> u64 {
+    prompt.unwrap_or(0).saturating_add(completion.unwrap_or(0))
+}
+
 fn timestamp(value: &Value) -> Option<Timestamp> {
     value.as_str()?.parse().ok()
 }
@@ -125,4 +140,25 @@ fn timestamp(value: &Value) -> Option<Timestamp> {
 /// An attempt's line in any form; `None` for a line of another type.
 pub(super) fn evidence(line: &[u8]) -> Result<Option<Evidence<'_>>, LineError> {
     if kmi_core::trace::Line::is_attempt(line)? { Evidence::read(line).map(Some) } else { Ok(None) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace_builder::{at, rotation, sealed};
+
+    /// As much of a line as the proof can use, whatever else is wrong with it.
+    #[test]
+    fn a_turn_has_its_place_and_its_time_without_its_masks() {
+        let lines = sealed(&rotation(&[1; 2], 2));
+        let (partial, link) = Partial::read(&lines[2]).unwrap();
+        assert_eq!((link.place.seq, link.is_epoch, link.ts), (3, false, Some(at(20))));
+        let Some(PartialAttempt::Turn { upstream, seen }) = partial.attempt() else {
+            panic!("{partial:?}");
+        };
+        assert_eq!((upstream, seen.key, seen.label), ("kimi", "k-00000001", "key-01"));
+        assert_eq!((seen.turn, seen.ts, seen.chosen()), (2, at(20), Some(at(19))));
+        assert_eq!((seen.prev_slot, seen.slot, seen.epoch), (Some(0), Some(1), Some(1)));
+        assert_eq!((seen.masks, seen.tokens), (None, 15));
+    }
 }

@@ -92,18 +92,24 @@ impl Spans {
         last: End,
         first: impl FnOnce() -> Option<First>,
     ) -> Result<Met, Overlap> {
-        let (at, before) = match self.spans.range_mut(..=to).next_back() {
+        let is_newest = self.spans.last_key_value().is_none_or(|(at, _)| *at <= to);
+        let near = if is_newest {
+            self.spans.last_entry().map(|span| (*span.key(), span.into_mut()))
+        } else {
+            self.spans.range_mut(..=to).next_back().map(|(at, span)| (*at, span))
+        };
+        let (at, before) = match near {
             Some((_, span)) if span.to >= from => return Err(Overlap),
             Some((at, span)) if span.to + 1 == from => {
                 span.to = to;
-                (*at, Some(mem::replace(&mut span.last, last)))
+                (at, Some(mem::replace(&mut span.last, last)))
             }
             _ => {
                 self.spans.insert(from, Span { to, first: first(), last });
                 (from, None)
             }
         };
-        let later = self.close_up(at, to);
+        let later = if is_newest { None } else { self.close_up(at, to) };
         self.bound();
         Ok(Met { before, later })
     }

@@ -125,18 +125,18 @@ impl Upstream {
         self.settle_beginning(seen, beginning);
         let epoch = self.epoch_of(seen).cloned();
         let replayed = Self::replay(epoch.as_deref(), seen);
-        let key = epoch.as_ref().and_then(|epoch| epoch.position(&seen.key, seen.slot));
+        let key = epoch.as_ref().and_then(|epoch| epoch.position(seen.key, seen.slot));
         let number = match epoch.as_ref().zip(key) {
             Some((epoch, key)) => Some(epoch.numbers[key]),
-            None => self.keys.number(&seen.key, &seen.label),
+            None => self.keys.number(seen.key, seen.label),
         };
         if let Some(number) = number {
-            self.keys.label(number, &seen.label);
+            self.keys.label(number, seen.label);
         }
         let choice = epoch.as_ref().and_then(|epoch| Self::exposure(epoch, seen, key));
         let served = match epoch.as_ref().zip(key) {
             Some((epoch, key)) => Served::Of(Arc::clone(&epoch.ring), key),
-            None => Served::Named((*seen.key).into()),
+            None => Served::Named(seen.key.into()),
         };
         let status = replayed.as_ref().map_or(Status::Violation, |status| *status);
         let had_choice = choice.as_ref().is_some_and(Exposure::had_choice);
@@ -232,7 +232,7 @@ impl Upstream {
         let (Some(epoch), Some((eligible, tried))) = (epoch, &seen.masks) else {
             return Ok(Status::Unverifiable);
         };
-        let (prev_slot, slot, key) = (seen.prev_slot, seen.slot, &*seen.key);
+        let (prev_slot, slot, key) = (seen.prev_slot, seen.slot, seen.key);
         epoch.ring.check(&Choice { prev_slot, slot, key, eligible, tried })?;
         Ok(Status::Conforming)
     }
@@ -243,7 +243,7 @@ impl Upstream {
         seen: &Seen<'_>,
         key: Option<usize>,
     ) -> Option<Exposure> {
-        let (eligible, tried) = seen.masks.as_ref()?;
+        let (eligible, tried) = seen.masks?;
         if eligible.at_or_after(epoch.numbers.len()).is_some() {
             return None;
         }

@@ -268,6 +268,9 @@ impl Engine<'_> {
     }
 
     fn note(&mut self, changes: Vec<HealthChange>) -> io::Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
         let blocked = changes.iter().filter(|change| change.to == KeyState::Blocked);
         self.blocks += blocked.count() as u64;
         self.recorder.health(changes)
