@@ -51,7 +51,7 @@ pub struct Policy {
 
     /// So many upstream failures in a row, over all keys, are an outage.
     pub outage_run: u32,
-    /// The first pause before retries in an outage; it doubles, with jitter.
+    /// The pause before a retry, with jitter; in an outage it doubles with each further failure.
     pub outage_backoff: Duration,
     /// The longest such pause.
     pub outage_max_backoff: Duration,
@@ -84,7 +84,7 @@ impl Default for Policy {
             slow_factor: 4.0,
             outage_run: 5,
             outage_backoff: second,
-            outage_max_backoff: 30 * second,
+            outage_max_backoff: 10 * second,
             retry_budget: 0.2,
             retry_floor: 3,
         }

@@ -51,7 +51,7 @@ fn show_prints_every_value_with_its_origin() {
     health.slow_factor = 4.0                                   # default
     health.outage_run = 5                                      # default
     health.outage_backoff = "1s"                               # default
-    health.outage_max_backoff = "30s"                          # default
+    health.outage_max_backoff = "10s"                          # default
     health.retry_budget = 0.2                                  # default
     health.retry_floor = 3                                     # default
     trace.retention = "1GiB"                                   # default
