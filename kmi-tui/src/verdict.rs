@@ -28,6 +28,12 @@ impl Judgement {
         let (turns, conforming) = (last.turns, last.conforming);
         let confidence = shown(last.confidence);
         let (tone, headline, because, meaning) = match last.verdict {
+            Verdict::Verified if mode == Mode::Manual => (
+                Tone::Good,
+                "ROTATION PROVEN",
+                format!("of automatic mode: {conforming} of {turns} turns in order"),
+                "manual mode takes no turns: it adds nothing".to_owned(),
+            ),
             Verdict::Verified => (
                 Tone::Good,
                 "ROTATION PROVEN",
@@ -113,8 +119,9 @@ mod tests {
         assert_eq!(words(0, 0), "NOT YET PROVEN: no turns yet; it takes 59");
         assert_eq!(words(12, 0), "NOT YET PROVEN: 12 of 59 turns that it takes, all in order");
         assert_eq!(words(200, 0), "ROTATION PROVEN: 200 of 200 turns in order, confidence 99.99 %");
-        let manual = |turns| Judgement::of(&proof(turns, 0), Mode::Manual).headline;
-        assert_eq!([manual(12), manual(200)], ["NOTHING TO PROVE", "ROTATION PROVEN"]);
+        let manual = |turns| Judgement::of(&proof(turns, 0), Mode::Manual);
+        assert_eq!(manual(12).headline, "NOTHING TO PROVE");
+        assert_eq!(manual(200).because, "of automatic mode: 200 of 200 turns in order");
         assert_eq!(words(200, 2), "ROTATION BROKEN: 2 of 200 turns broke the rules");
     }
 }

@@ -14,7 +14,6 @@ use kmi_core::{
     display::visible,
     inventory::Key,
     key::{ApiKey, Label},
-    state::KeyState,
 };
 use kmi_proxy::{
     control::{Reply, Request},
@@ -169,15 +168,6 @@ fn switch(
 ) -> anyhow::Result<ExitCode> {
     let request = Request::Switch { key: label.to_owned(), on };
     desk::ask(context, config, &request)?;
-    let keys = desk::status(context, config)?.snapshot.keys;
-    let row = keys.iter().find(|row| row.label == label || row.key == label);
-    if on && row.is_some_and(|row| row.state == KeyState::Disabled) {
-        let dir = config.home.auths_dir().display();
-        let hint = format!("take `disabled` out of its file in {dir}");
-        return Err(
-            Failure::new(format!("`{label}` stays disabled: its file says so"), hint).into()
-        );
-    }
     let word = if on { "serves again" } else { "serves no more" };
     context.output.note(format_args!("{} {word}", visible(label)));
     Ok(ExitCode::SUCCESS)

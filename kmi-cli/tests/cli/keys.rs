@@ -140,13 +140,16 @@ fn a_key_is_switched_off_and_on() {
 fn a_key_that_its_file_disables_stays_so() {
     let user = User::new();
     user.file(".kmi/_auths/off.toml", &format!("api_key = \"{SECRET}\"\ndisabled = true\n"));
-    insta::assert_snapshot!(told(&user, "keys enable off", "").told(), @"
+    let refused = told(&user, "keys enable off", "").told();
+    insta::assert_snapshot!(refused, @"
     1
     --- out
     --- err
     error: `off` stays disabled: its file says so
-    hint: take `disabled` out of its file in ~/.kmi/_auths
+    hint: take `disabled` out of ~/.kmi/_auths/off.toml
     ");
+    let _proxy = Proxy::start(&user);
+    assert_eq!(told(&user, "keys enable off", "").told(), refused);
 }
 
 #[test]

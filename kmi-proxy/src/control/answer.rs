@@ -31,10 +31,13 @@ impl Rotor {
                 Ok(tested) => Reply::Tested(tested),
                 Err(error) => failed(error, "`kmi keys list` shows all labels"),
             },
-            Request::Switch { key, on } => {
-                let switched = self.set_disabled(&key, !on, now);
-                named(switched.ok_or(RotateError::Unknown(key)))
-            }
+            Request::Switch { key, on } => match self.set_disabled(&key, !on, now) {
+                Some(key) if on && key.disabled => failed(
+                    format_args!("`{}` stays disabled: its file says so", key.label),
+                    &format!("take `disabled` out of {}", key.origin),
+                ),
+                switched => named(switched.ok_or(RotateError::Unknown(key))),
+            },
             Request::Feed { .. }
             | Request::Follow { .. }
             | Request::HandOver

@@ -325,7 +325,8 @@ impl State {
             self.board.disable(number, now)
         } else {
             self.disabled.remove(&key.id);
-            self.board.enable(number, now)
+            // What its file switches off only its file switches on.
+            if key.disabled { Vec::new() } else { self.board.enable(number, now) }
         };
         self.settle(changes, journal);
         Some(key)

@@ -20,6 +20,8 @@ const WIDE: u16 = 140;
 const LEAST: (u16, u16) = (40, 10);
 /// The most keys that are shown above the trace.
 const MOST_KEYS: u16 = 12;
+/// So many keys are shown before there is a place for the details of one.
+const FEW_KEYS: u16 = 3;
 /// Lines of the summary in a wide place.
 const WIDE_SUMMARY: u16 = 8;
 /// Lines for the selected key below the table of keys.
@@ -101,8 +103,11 @@ fn trace(app: &mut App, keys: u16, frame: &mut Frame<'_>, area: Rect) {
 
 fn top_screen(app: &mut App, keys: u16, frame: &mut Frame<'_>, area: Rect) {
     let rest = area.height.saturating_sub(Summary::LINES);
-    // Totals, names, a line for each key; what is left over stays below everything.
-    let table = (keys.max(1).saturating_add(2)).min(rest.saturating_sub(KEY_DETAIL).max(rest / 2));
+    // Totals, names, a line for each key; what is left over stays below everything. Where there is
+    // little place a few keys are worth more than the details of one.
+    let least = keys.clamp(1, FEW_KEYS) + 2;
+    let most = rest.saturating_sub(KEY_DETAIL).max(rest / 2).max(least);
+    let table = keys.max(1).saturating_add(2).min(most).min(rest);
     let [summary, table, _, detail] = area.layout(&Layout::vertical([
         Constraint::Length(Summary::LINES),
         Constraint::Length(table),

@@ -115,6 +115,22 @@ fn keys_in_eighty_columns() {
 }
 
 #[test]
+fn keys_where_there_is_little_place() {
+    assert_snapshot!(shot(&screen(Screen::Top, (40, 10), "charlie")), @"
+    kmi  auto (round-robin)   11:06:44 UTC
+    proof    ROTATION PROVEN  200 of 200 tu
+    last     turn 12 → echo sk-…0004  ok 20
+    traffic  1.1 req/s  errors 16.6 %  p50
+    4 of 7 keys usable, 2 blocked   861 re…
+     key      state    why      back in
+     alpha    healthy
+     bravo    healthy
+     charlie  blocked  too fast 31s
+    q quit  ? help  Tab trace  r rotate to
+    ");
+}
+
+#[test]
 fn keys_in_a_wide_place() {
     assert_snapshot!(shot(&screen(Screen::Top, (200, 22), "turn 12 →")), @r"
     kmi  auto (round-robin)  127.0.0.1:54123 up 1h02m                                                                                                                                         11:06:44 UTC
