@@ -104,7 +104,7 @@ impl Refusal {
     /// not tried because enough others were.
     pub fn all_must_wait(seconds: u64) -> Self {
         let message = if seconds == 0 {
-            "The Kimi keys that were tried refuse this request; another one is usable, so send it again. `rotation.failover` and `rotation.max_attempts` say how many are tried.".to_owned()
+            "The Kimi keys that were tried refuse this request; another one is usable, so send it again. `rotation.failover` and `rotation.max_attempts` say how many are tried; of a request over 16 MiB (4 MiB in chunks) it is one.".to_owned()
         } else {
             format!(
                 "All Kimi keys are at their rate limit; the next one is free in {seconds} s. `kmi status` shows them."

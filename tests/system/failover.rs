@@ -315,7 +315,7 @@ async fn a_body_over_the_limit_is_passed_on_and_not_repeated() -> anyhow::Result
     let scenario = Scenario::healthy(2).with_fault(0, When::Always, refused);
     let proxy = TestProxy::start(scenario).await?;
     let mut client = proxy.client().await?;
-    for (megabytes, status, attempts) in [(5, 429, "1"), (5, 200, "1")] {
+    for (megabytes, status, attempts) in [(17, 429, "1"), (17, 200, "1")] {
         let body = vec![b' '; megabytes << 20];
         let request = client.request(Method::POST, "/v1/chat/completions");
         let answer = client.fetch(request, body.clone()).await?;
@@ -326,6 +326,19 @@ async fn a_body_over_the_limit_is_passed_on_and_not_repeated() -> anyhow::Result
         let lines = proxy.attempts()?;
         assert_eq!(lines.last().map(|line| line.request_bytes), Some(body.len() as u64));
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_up_to_the_limit_goes_to_the_next_key() -> anyhow::Result<()> {
+    let refused = Act::Error(errors::TOO_MANY_REQUESTS);
+    let scenario = Scenario::healthy(2).with_fault(0, When::Always, refused);
+    let proxy = TestProxy::start(scenario).await?;
+    let mut client = proxy.client().await?;
+    let request = client.request(Method::POST, "/v1/chat/completions");
+    let answer = client.fetch(request, vec![b' '; 16 << 20]).await?;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!((answer.header("x-kmi-attempts"), answer.header("x-kmi-key")), ("2", "key-2"));
     Ok(())
 }
 

@@ -19,8 +19,10 @@ use crate::{
     reply::Refusal,
 };
 
-/// A request up to this size can be sent again on another key.
-const REPLAY_LIMIT: usize = 4 << 20;
+/// A request up to this size can be sent again on another key: a conversation with a dozen pictures.
+const REPLAY_LIMIT: usize = 16 << 20;
+/// As [`REPLAY_LIMIT`], of a request that does not tell its size.
+const UNTOLD_LIMIT: usize = 4 << 20;
 /// All requests together that are held to be sent again.
 const REPLAY_TOTAL: usize = 256 << 20;
 /// How much of a larger request is read before it is sent on, to see its model and session.
@@ -81,10 +83,9 @@ impl<'a> Intake<'a> {
     ) -> Result<Self, Refusal> {
         let known =
             body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        // A body of unknown length may grow to the limit.
-        let wanted = known.unwrap_or(REPLAY_LIMIT);
+        let wanted = known.unwrap_or(UNTOLD_LIMIT);
         let share = if wanted <= REPLAY_LIMIT { budget.take(wanted) } else { None };
-        let limit = if share.is_some() { REPLAY_LIMIT } else { PEEK_LIMIT };
+        let limit = if share.is_some() { wanted } else { PEEK_LIMIT };
         let mut rest = Idle::new(body, stall);
         let (head, ended) = collect(&mut rest, known.unwrap_or(0).min(limit), limit).await?;
         Ok(Self {
