@@ -128,6 +128,8 @@ def full_disk_when_the_trace_is_required(scratch):
         eventually("requests are refused", lambda: asked() == 503)
         sent = kmi.upstream.requests
         assert {asked() for _ in range(20)} == {503}
+        _, headers, _ = client.ask("POST", "/kmi-rotor/v1/chat/completions", "{}")
+        assert headers["x-kmi-error"] == "cannot_be_recorded", headers
         assert kmi.upstream.requests == sent, "what cannot be recorded went upstream"
         disk.empty()
         eventually("requests are served again", lambda: asked() == 200)

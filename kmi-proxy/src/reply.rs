@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
+use kmi_core::display::visible;
 
 /// The code of an answer of kmi's own.
 pub const X_KMI_ERROR: HeaderName = HeaderName::from_static("x-kmi-error");
@@ -67,6 +68,13 @@ impl Refusal {
     pub fn not_found(base: &str) -> Self {
         let message = format!("Nothing is here; the API is below {base}/v1/.");
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// No upstream has this name.
+    pub fn unknown_upstream(name: &str) -> Self {
+        let name = visible(name);
+        let message = format!("No upstream is called `{name}`; `kmi config show` lists them.");
+        Self::new(StatusCode::NOT_FOUND, "unknown_upstream", message)
     }
 
     /// What is here can be read and nothing else.
@@ -180,8 +188,14 @@ impl Refusal {
         ))
     }
 
-    /// A request cannot be served, whatever the reason.
-    pub fn no_key(message: impl Into<String>) -> Self {
+    /// The trace cannot be written, and without it nothing is to be served (`trace.required`).
+    pub fn cannot_be_recorded() -> Self {
+        let message = "The trace cannot be written (disk full?) and `trace.required` is set; see `kmi status`.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "cannot_be_recorded", message)
+    }
+
+    /// No key can serve, whatever the reason.
+    fn no_key(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_usable_key", message)
     }
 

@@ -71,7 +71,9 @@ pub(crate) async fn serve(
                 let to = Destination { pool, surface, rest };
                 forward::forward(proxy, &live, to, request, arrived).await.map(Either::Left)
             }
-            None => refuse(Refusal::not_found(base)),
+            None => {
+                refuse(name.map_or_else(|| Refusal::not_found(base), Refusal::unknown_upstream))
+            }
         },
     }
 }

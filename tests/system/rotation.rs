@@ -157,7 +157,9 @@ async fn two_upstreams_have_a_rotation_each() -> anyhow::Result<()> {
     assert_eq!(proxy.upstream.requests_per_key(), [2, 1, 1]);
     assert_eq!(second.requests_per_key(), [1, 1]);
     let request = client.request(Method::GET, "/u/other/v1/me");
-    assert_eq!(client.fetch(request, "").await?.status, 404);
+    let answer = client.fetch(request, "").await?;
+    assert_eq!((answer.status.as_u16(), answer.header("x-kmi-error")), (404, "unknown_upstream"));
+    assert!(answer.text().contains("No upstream is called `other`"), "{}", answer.text());
     let report = proxy.verify()?;
     assert_eq!((report.all.conforming, report.all.violations, report.upstreams.len()), (6, 0, 2));
     Ok(())

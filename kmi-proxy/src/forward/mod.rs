@@ -119,9 +119,7 @@ impl<'a> Journey<'a> {
         arrived: Instant,
     ) -> Result<Self, Refusal> {
         if live.settings.trace.required && !proxy.sink.is_recording() {
-            let refusal = Refusal::no_key(
-                "The trace cannot be written (disk full?) and `trace.required` is set; see `kmi status`.",
-            );
+            let refusal = Refusal::cannot_be_recorded();
             let unread = !request.body().is_end_stream();
             return Err(if unread { refusal.closing() } else { refusal });
         }
