@@ -100,11 +100,21 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref() {
         return Some(ledger_hint(error).to_owned());
     }
-    if error.is::<CallError>() {
-        let hint = "look whether it hangs (`kmi status` names its process), or start it again";
-        return Some(hint.to_owned());
+    if let Some(error) = error.downcast_ref() {
+        return Some(call_hint(error));
     }
     error.downcast_ref().and_then(file_hint).map(str::to_owned)
+}
+
+/// What to do about a proxy that cannot be asked.
+fn call_hint(error: &CallError) -> String {
+    match error {
+        CallError::Silent(Some(pid)) => {
+            format!("it hangs, or was stopped: `kill -9 {pid}` ends it, `kmi serve` starts another")
+        }
+        CallError::Answer(_) => "restart the proxy if kmi was updated".to_owned(),
+        _ => "`kmi doctor` looks what is wrong with it".to_owned(),
+    }
 }
 
 /// What to do where only the system said something.

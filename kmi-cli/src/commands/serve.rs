@@ -197,8 +197,10 @@ pub(super) fn is_held(error: &EngineError) -> bool {
 pub(super) fn failure(error: EngineError, config: &Config) -> anyhow::Error {
     match &error {
         EngineError::Rotor(RotorError::Ledger(LedgerError::Locked { pid, .. })) => {
-            if !desk::is_running(&config.home) {
-                return desk::held(config, *pid).into();
+            match desk::call(&config.home, &Request::Status) {
+                Err(CallError::NotRunning) => return desk::held(config, *pid).into(),
+                Err(error @ CallError::Silent(_)) => return error.into(),
+                _ => {}
             }
             let who = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
             let what = format!("another kmi{who} serves {}", config.home.root().display());
