@@ -40,7 +40,19 @@ pub(crate) fn ask(
     config: &Config,
     request: &Request,
 ) -> anyhow::Result<Reply> {
-    ask_and_tell(config, context.env, request, &|note| context.output.note(note))
+    let requests = std::slice::from_ref(request);
+    let replies = ask_and_tell(config, context.env, requests, &|note| context.output.note(note))?;
+    only(replies)
+}
+
+/// As [`ask`], one request after the other, and by one and the same: what a process without a proxy
+/// learns from one is gone with it.
+pub(crate) fn ask_in_turn(
+    context: &Context<'_>,
+    config: &Config,
+    requests: &[Request],
+) -> anyhow::Result<Vec<Reply>> {
+    ask_and_tell(config, context.env, requests, &|note| context.output.note(note))
 }
 
 /// As [`ask`], without a word: for those who hold the screen.
@@ -49,20 +61,27 @@ pub(crate) fn ask_silently(
     env: &Environment,
     request: &Request,
 ) -> anyhow::Result<Reply> {
-    ask_and_tell(config, env, request, &|_| {})
+    only(ask_and_tell(config, env, std::slice::from_ref(request), &|_| {})?)
+}
+
+/// The reply to a single request.
+fn only(mut replies: Vec<Reply>) -> anyhow::Result<Reply> {
+    replies.pop().context("no answer came")
 }
 
 fn ask_and_tell(
     config: &Config,
     env: &Environment,
-    request: &Request,
+    requests: &[Request],
     tell: &dyn Fn(&str),
-) -> anyhow::Result<Reply> {
+) -> anyhow::Result<Vec<Reply>> {
     let start = Instant::now();
     let mut told = false;
     loop {
-        match call(&config.home, request) {
-            Ok(reply) => return checked(reply),
+        let called: Result<Vec<Reply>, _> =
+            requests.iter().map(|request| call(&config.home, request)).collect();
+        match called {
+            Ok(replies) => return replies.into_iter().map(checked).collect(),
             Err(CallError::NotRunning) => {}
             Err(error) => bail!(error),
         }
@@ -70,9 +89,10 @@ fn ask_and_tell(
         match Rotor::open(config.home.clone(), setup, Timestamp::now()) {
             Ok(rotor) => {
                 rotor.notes().iter().for_each(|note| tell(note));
-                let reply = rotor.answer(request.clone(), Timestamp::now());
+                let answer = |request: &Request| rotor.answer(request.clone(), Timestamp::now());
+                let replies: Vec<Reply> = requests.iter().map(answer).collect();
                 rotor.close()?;
-                return checked(reply);
+                return replies.into_iter().map(checked).collect();
             }
             Err(RotorError::Ledger(LedgerError::Locked { pid, .. })) => {
                 if start.elapsed() > PATIENCE {

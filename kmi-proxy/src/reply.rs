@@ -211,7 +211,9 @@ impl Refusal {
 
     /// The answer as it goes to the client.
     pub fn response(&self) -> Response<Full<Bytes>> {
+        // Anthropic's clients look for the outer type, OpenAI's for the rest.
         let error = serde_json::json!({
+            "type": "error",
             "error": { "message": self.message, "type": self.kind, "code": self.code }
         });
         let mut response = json(self.status, &error);

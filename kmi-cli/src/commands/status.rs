@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use jiff::Timestamp;
 use kmi_core::{display::visible, snapshot::Snapshot};
 use kmi_proxy::{
-    control::{Outage, Request, Status},
+    control::{Outage, Reply, Request, Status, Tested},
     home::Home,
     ledger::{LedgerError, Reader},
 };
@@ -37,11 +38,24 @@ struct StatusJson<'a> {
 
 pub(super) fn run(context: &Context<'_>, args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let config = context.load(&[])?;
-    if args.refresh {
-        // What it finds stands in the table.
-        desk::ask(context, &config, &Request::Test { key: None })?;
+    if !args.refresh {
+        return show(context, &config);
     }
-    show(context, &config)
+    let requests = [Request::Test { key: None }, Request::Status];
+    let (mut refreshed, mut failed) = (None, Vec::new());
+    for reply in desk::ask_in_turn(context, &config, &requests)? {
+        match reply {
+            Reply::Tested(keys) => failed = keys.into_iter().filter(|key| !key.ok).collect(),
+            Reply::Status(status) => refreshed = Some(status),
+            reply => return Err(desk::unexpected(&reply)),
+        }
+    }
+    // What was found stands in the table, but for why something could not be.
+    for Tested { label, error, .. } in &failed {
+        let why = error.as_deref().unwrap_or("it does not work");
+        context.output.note(format_args!("{}: {}", visible(label), visible(why)));
+    }
+    print(context, &config, &*refreshed.context("the proxy told no status")?)
 }
 
 /// A bare `kmi`: the status, or how to start.

@@ -212,8 +212,14 @@ fn a_test_asks_the_provider_about_each_key() {
     told(&user, "keys test k2", "").good();
     assert_eq!(told(&user, "keys test nobody", "").code, 1);
 
+    let refreshed = || {
+        let run = told(&user, "status --refresh --json", "").good();
+        let keys = run.json()["keys"].clone();
+        assert!(keys[0]["quota"]["remaining_ratio"].is_number(), "{keys}");
+        assert_eq!(keys[2]["reason"], "auth_failed", "{keys}");
+        assert!(run.err.contains("wrong: refused: "), "{}", run.err);
+    };
+    refreshed();
     let _proxy = Proxy::start(&user);
-    let keys = told(&user, "status --refresh --json", "").good().json()["keys"].clone();
-    assert!(keys[0]["quota"]["remaining_ratio"].is_number(), "{keys}");
-    assert_eq!(keys[2]["reason"], "auth_failed", "{keys}");
+    refreshed();
 }
