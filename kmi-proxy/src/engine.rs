@@ -331,20 +331,23 @@ impl Desk {
     }
 
     fn reload_alone(&self) -> Reply {
-        let setup = match (self.reread)() {
-            Ok(setup) => setup,
+        let now = Timestamp::now();
+        let refused = |error: RotorError| Failure { message: error.to_string(), hint: None };
+        let reloaded =
+            (self.reread)().and_then(|setup| self.rotor.reload(setup, now).map_err(refused));
+        // Whatever is wrong with the configuration, keys that came and went do count.
+        if reloaded.is_err() {
+            let _ = self.rotor.reload_keys(now);
+        }
+        self.watch_targets();
+        let keys = match reloaded {
+            Ok(keys) => keys,
             Err(failure) => return Reply::Failed(failure),
         };
-        match self.rotor.reload(setup, Timestamp::now()) {
-            Ok(keys) => {
-                self.watch_targets();
-                let problems = self.rotor.told_problems();
-                let waiting = self.rotor.waiting_for_start().into_iter();
-                let at_next_start = waiting.map(str::to_owned).collect();
-                Reply::Reloaded(Reloaded { keys, problems, at_next_start })
-            }
-            Err(error) => Reply::Failed(Failure { message: error.to_string(), hint: None }),
-        }
+        let problems = self.rotor.told_problems();
+        let waiting = self.rotor.waiting_for_start().into_iter();
+        let at_next_start = waiting.map(str::to_owned).collect();
+        Reply::Reloaded(Reloaded { keys, problems, at_next_start })
     }
 }
 

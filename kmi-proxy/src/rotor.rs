@@ -7,6 +7,7 @@
 mod address;
 mod error;
 mod pools;
+mod setup;
 mod stored;
 
 use std::{
@@ -30,42 +31,22 @@ pub(crate) use self::address::reachable;
 pub use self::{
     address::{base_url, root_url},
     error::RotorError,
+    setup::Setup,
 };
 use self::{
-    pools::{Update, inventory_of, open_pool, open_pools, sources},
+    pools::{Prepared, inventory_of, open_pools, sources},
     stored::{DISABLED, MODE, active_setting, parse_mode},
 };
 use crate::{
     control::{Outage, Tested},
     home::Home,
-    keys::{self, Answers, EnvKey, Loaded, Problem, SETTLE, Variables},
+    keys::{self, Answers, Loaded, Problem, SETTLE},
     ledger::{Ledger, LedgerError, Reader, Recovered, Subscription},
     pool::{Pool, RotateError},
     proxy::{Live, Proxy},
     quota_poll,
-    settings::Settings,
+    settings::{Settings, UpstreamSettings},
 };
-
-/// What a rotor is made of, and made of again at a reload.
-#[derive(Clone)]
-pub struct Setup {
-    /// The settings.
-    pub settings: Settings,
-    /// Keys of the environment.
-    pub env_keys: Vec<EnvKey>,
-    /// Where `api_key_env` looks.
-    pub variables: Variables,
-}
-
-impl std::fmt::Debug for Setup {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { settings, env_keys, variables: _ } = self;
-        f.debug_struct("Setup")
-            .field("settings", settings)
-            .field("env_keys", env_keys)
-            .finish_non_exhaustive()
-    }
-}
 
 /// The rotor of one home.
 #[derive(Debug)]
@@ -80,6 +61,8 @@ pub struct Rotor {
     recovered: Recovered,
     /// What it was opened with: some settings stay as they were then.
     started_with: Settings,
+    /// What is in force.
+    setup: Mutex<Setup>,
     /// Pools of upstreams that a reload took away. Their running requests still take turns, and an
     /// upstream that comes back goes on with its own: a turn's number is never used twice.
     parked: Mutex<Vec<Arc<Pool>>>,
@@ -119,7 +102,7 @@ impl Rotor {
         // The lines of new epochs are on the disk before the first turn refers to them.
         ledger.flush()?;
         let started_with = setup.settings.clone();
-        let live = Live { settings: setup.settings, pools };
+        let live = Live { settings: setup.settings.clone(), pools };
         let proxy = Arc::new(Proxy::new(live, token, ledger.sink()));
         Ok(Self {
             home,
@@ -130,6 +113,7 @@ impl Rotor {
             notes: notes(&recovered),
             recovered,
             started_with,
+            setup: Mutex::new(setup),
             parked: Mutex::default(),
             mode: Mutex::new(mode),
             problems: Mutex::new(loaded.problems),
@@ -264,6 +248,15 @@ impl Rotor {
         self.proxy.live().pools.iter().find_map(|pool| pool.reset(name, now))
     }
 
+    /// Reads keys again, and nothing else: where no good configuration can be had, a key that is
+    /// gone must not go on serving.
+    ///
+    /// As [`Self::reload`] in everything else.
+    pub fn reload_keys(&self, now: Timestamp) -> Result<usize, RotorError> {
+        let setup = self.setup.lock().clone();
+        self.reload(setup, now)
+    }
+
     /// Reads keys again and takes over the settings that can change while running: upstreams,
     /// rotation, health. Returns the number of keys.
     ///
@@ -273,26 +266,24 @@ impl Rotor {
             keys::load(&sources(&self.home, &setup, &self.answers, SETTLE), &self.secret);
         let before = self.proxy.live();
         let mut parked = self.parked.lock();
-        let (mut pools, mut updates) = (Vec::new(), Vec::new());
-        for settings in &setup.settings.upstreams {
-            let name = &settings.name;
+        let prepare = |upstream: &UpstreamSettings| {
+            let name = &upstream.name;
             let inventory = inventory_of(name, &keys);
-            let known = before.pool(Some(name)).or(parked.iter().find(|pool| pool.name() == name));
-            let (all, mode) = (&setup.settings, self.mode());
-            pools.push(if let Some(pool) = known {
-                updates.push(Update::prepare(pool, settings, inventory)?);
-                Arc::clone(pool)
-            } else {
-                open_pool(&self.ledger, &self.recovered, all, settings, inventory, mode, now)?
-            });
-        }
+            match before.pool(Some(name)).or(parked.iter().find(|pool| pool.name() == name)) {
+                Some(pool) => Prepared::update(pool, upstream, inventory),
+                None => Prepared::new(&self.ledger, &self.recovered, upstream, inventory),
+            }
+        };
+        let prepared: Result<Vec<_>, _> = setup.settings.upstreams.iter().map(prepare).collect();
         // Only now, when nothing can fail any more, does anything change.
-        for update in updates {
-            update.apply(&setup.settings, self.mode(), now)?;
-        }
+        let (settings, mode) = (&setup.settings, self.mode());
+        let pools: Result<Vec<_>, _> =
+            prepared?.into_iter().map(|it| it.take_over(settings, mode, now)).collect();
+        let pools = pools?;
         let gone = |pool: &&Arc<Pool>| pools.iter().all(|kept| kept.name() != pool.name());
         *parked = before.pools.iter().chain(&*parked).filter(gone).cloned().collect();
-        self.proxy.set_live(Live { settings: setup.settings, pools });
+        self.proxy.set_live(Live { settings: setup.settings.clone(), pools });
+        *self.setup.lock() = setup;
         *self.problems.lock() = problems;
         *self.targets.lock() = targets;
         Ok(keys.len())

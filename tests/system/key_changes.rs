@@ -5,7 +5,7 @@ use std::time::Duration;
 use kmi_core::trace::Record;
 use kmi_proxy::{
     control::{Reply, Request},
-    demo::{Act, Scenario, When},
+    demo::{Act, Scenario, When, errors},
 };
 use kmi_tests::{TestHome, TestProxy, eventually};
 
@@ -125,5 +125,74 @@ async fn without_a_key_the_proxy_says_so_until_one_comes() -> anyhow::Result<()>
     eventually(async || Ok(client.chat(false).await?.status == 200)).await?;
     proxy.home.remove_key("first.key")?;
     eventually(async || Ok(client.chat(false).await?.status == 503)).await?;
+    Ok(())
+}
+
+/// Who reads the trace knows the old name only: a new name alone opens no epoch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_key_keeps_its_place_for_the_one_that_follows() -> anyhow::Result<()> {
+    let scenario = Scenario::healthy(3);
+    let [first, renamed, next] = [0, 1, 2].map(|key: usize| scenario.keys[key].secret.clone());
+    let home = TestHome::new()?;
+    home.write_key("alpha.key", &first)?;
+    home.write_key("beta.key", &renamed)?;
+    let proxy = TestProxy::start_in(home, scenario, |_| {}).await?;
+    let mut client = proxy.client().await?;
+
+    proxy.home.write_key("beta-z.key", &renamed)?;
+    proxy.home.remove_key("beta.key")?;
+    eventually(async || Ok(labels(&proxy).await? == ["alpha", "beta-z"])).await?;
+    for key in ["alpha", "beta-z"] {
+        assert_eq!(client.chat(false).await?.header("x-kmi-key"), key);
+    }
+    // Its name stands between the old one and the new one of the key that goes.
+    proxy.home.write_key("beta-m.key", &next)?;
+    proxy.home.remove_key("beta-z.key")?;
+    eventually(async || Ok(labels(&proxy).await? == ["alpha", "beta-m"])).await?;
+    for key in ["beta-m", "alpha"] {
+        assert_eq!(client.chat(false).await?.header("x-kmi-key"), key);
+    }
+    let report = proxy.verify()?;
+    assert_eq!((report.all.conforming, report.all.violations), (4, 0), "{report:#?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_blocks_a_key_goes_with_its_file() -> anyhow::Result<()> {
+    let refused = Act::Error(errors::KEY_INVALID);
+    let scenario = Scenario::healthy(2).with_fault(1, When::Requests(1..2), refused);
+    let second = scenario.keys[1].secret.clone();
+    let proxy = TestProxy::start(scenario).await?;
+    let mut client = proxy.client().await?;
+    for _ in 0..4 {
+        assert_eq!(client.chat(false).await?.header("x-kmi-key"), "key-1");
+    }
+    proxy.home.remove_key("key-2.key")?;
+    eventually(async || Ok(labels(&proxy).await? == ["key-1"])).await?;
+    proxy.home.write_key("key-2.key", &second)?;
+    eventually(async || Ok(labels(&proxy).await?.len() == 2)).await?;
+    assert_eq!(client.chat(false).await?.header("x-kmi-key"), "key-2");
+    let proxy = proxy.restart().await?;
+    let mut client = proxy.client().await?;
+    for key in ["key-1", "key-2"] {
+        assert_eq!(client.chat(false).await?.header("x-kmi-key"), key, "and it stays so");
+    }
+    Ok(())
+}
+
+/// Nobody mends a configuration within two seconds; a key that leaked must not wait for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_gone_serves_no_more_whatever_the_configuration_says() -> anyhow::Result<()> {
+    let proxy = TestProxy::start(Scenario::healthy(2)).await?;
+    let reply = proxy
+        .reconfigure(|settings| {
+            settings.upstreams[0].base_url = "https://localhost:1/v1".into();
+            settings.upstreams[0].ca_file = Some("/nonexistent/ca.pem".into());
+        })
+        .await?;
+    assert!(matches!(reply, Reply::Failed(_)), "{reply:?}");
+    proxy.home.remove_key("key-1.key")?;
+    let took = eventually(async || Ok(labels(&proxy).await? == ["key-2"])).await?;
+    assert!(took < WITHIN, "{took:?}");
     Ok(())
 }

@@ -112,3 +112,41 @@ async fn an_upstream_that_comes_back_goes_on_with_its_numbers() -> anyhow::Resul
     assert_eq!((report.all.conforming, report.all.violations), (3, 0), "{report:#?}");
     Ok(())
 }
+
+/// The line of an epoch cannot be taken back, and its number must not come twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_fails_half_way_begins_nothing() -> anyhow::Result<()> {
+    let keys = vec![StandInKey::numbered(7)];
+    let other = StandIn::start(Scenario { keys, ..Scenario::healthy(0) }).await?;
+    let proxy = TestProxy::start(Scenario::healthy(1)).await?;
+    let secret = &other.scenario().keys[0].secret;
+    let text = format!("api_key = \"{secret}\"\nupstream = \"open\"\n");
+    proxy.home.write_key("open.toml", &text)?;
+    let open = UpstreamSettings {
+        name: "open".into(),
+        base_url: other.base_url(),
+        ..UpstreamSettings::default()
+    };
+    let bad = UpstreamSettings {
+        name: "bad".into(),
+        base_url: "https://localhost:1/v1".into(),
+        ca_file: Some("/nonexistent/ca.pem".into()),
+        ..UpstreamSettings::default()
+    };
+    for _ in 0..2 {
+        let reply = proxy
+            .reconfigure(|settings| {
+                settings.upstreams.truncate(1);
+                settings.upstreams.extend([open.clone(), bad.clone()]);
+            })
+            .await?;
+        assert!(matches!(reply, Reply::Failed(_)), "{reply:?}");
+    }
+    proxy.reconfigure(|settings| settings.upstreams.truncate(2)).await?;
+    let mut client = proxy.client().await?;
+    let request = client.request(http::Method::GET, "/u/open/v1/me");
+    assert_eq!(client.fetch(request, "").await?.status, 200);
+    let report = proxy.verify()?;
+    assert_eq!((report.all.conforming, report.all.violations), (1, 0), "{report:#?}");
+    Ok(())
+}

@@ -4,7 +4,12 @@ use jiff::Timestamp;
 use kmi_core::{key::KeyId, state::Reason, trace::HealthChange};
 
 use super::Board;
-use crate::{breaker::State, classify::Scope};
+use crate::{
+    breaker::State,
+    classify::Scope,
+    cooldown::{HOUR, later},
+    retry_after::LONGEST,
+};
 
 /// A block that is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,12 +43,16 @@ impl Board {
 
     /// Puts blocks back into force; what is over, and keys that are gone, are left out.
     ///
-    /// A block that ends by itself is not believed for longer than a provider may name, so that a
-    /// clock that was wrong once cannot park a key for years.
+    /// A block that ends by itself is not believed for longer than its reason allows (the end of a quota's
+    /// window, or a cooldown), so that a clock that was wrong once cannot park a key.
     pub fn import(&mut self, saved: &[SavedBlock], now: Timestamp) -> Vec<HealthChange> {
-        let furthest = crate::cooldown::later(now, crate::retry_after::LONGEST);
         for block in saved {
             let Some(key) = self.position(block.key) else { continue };
+            let longest = match block.reason {
+                Reason::QuotaExhausted => LONGEST,
+                _ => self.policy.max_cooldown.min(HOUR),
+            };
+            let furthest = later(now, longest);
             let until = match block.until {
                 None if block.reason.needs_the_user() => None,
                 Some(until) if until > now => Some(until.min(furthest)),

@@ -343,9 +343,13 @@ fn a_restart_keeps_blocks() {
     let mut late = board(3);
     late.import(&saved[..2], at(30));
     assert_eq!(usable(&late), [0, 2]);
-    let mut wrong = board(1);
-    wrong.import(&saved[2..], at(0));
-    assert_eq!(health(&wrong, 0).2, Some(LONGEST.as_secs().cast_signed()), "a wrong clock");
+    for (reason, longest) in
+        [(Reason::RateLimited, Policy::default().max_cooldown), (Reason::QuotaExhausted, LONGEST)]
+    {
+        let mut wrong = board(1);
+        wrong.import(&[SavedBlock { reason, ..saved[2] }], at(0));
+        assert_eq!(health(&wrong, 0).2, Some(longest.as_secs().cast_signed()), "a wrong clock");
+    }
 }
 
 #[test]

@@ -15,31 +15,34 @@ use super::Journal;
 use crate::ledger::Resumed;
 
 /// Continues a rotation over these keys: in place when the ring is the same, else in a new epoch
-/// that the trace spells out.
+/// that the trace spells out. Gives the epoch as its line has it, too: labels may change without a
+/// new one, and who reads the trace knows only those.
 pub(super) fn begin(
     inventory: &Inventory,
     before: Option<&Resumed>,
     journal: &Journal,
     now: Timestamp,
-) -> Result<Rotation, RingError> {
+) -> Result<(Rotation, Epoch), RingError> {
     let ring = Arc::new(inventory.ring()?);
     let last_turn = before.map_or(0, |before| before.last_turn);
     if let Some(before) = before
         && let Some(old) = before.epoch_in_force()
         && same(old, inventory, &ring)
     {
-        return Ok(Rotation::resume(ring, old.epoch, before.cursor, last_turn));
+        let rotation = Rotation::resume(ring, old.epoch, before.cursor, last_turn);
+        return Ok((rotation, old.clone()));
     }
     let served = before.and_then(Resumed::served);
     let cursor = inventory.inherit(&ring, served.as_ref());
     let number = before.map_or(0, |before| before.epoch_number) + 1;
     let rotation = Rotation::resume(ring, number, cursor, last_turn);
-    journal.epoch(record(journal.upstream(), inventory, &rotation, now));
-    Ok(rotation)
+    let epoch = record(journal.upstream(), inventory, &rotation, now);
+    journal.epoch(epoch.clone());
+    Ok((rotation, epoch))
 }
 
 /// The epoch line of a rotation.
-pub(super) fn record(
+fn record(
     upstream: &Arc<str>,
     inventory: &Inventory,
     rotation: &Rotation,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kmi_core::{
+    inventory::Inventory,
     key::KeyId,
     state::{KeyState, Reason},
     trace::{Epoch, HealthChange, Record},
@@ -41,7 +42,7 @@ impl Journal {
     /// it; a refusal of an account changes all its keys, so each is remembered by itself.
     pub(super) fn health(&self, changes: Vec<HealthChange>) {
         for change in changes {
-            let setting = format!("{BLOCK}{}", change.key);
+            let setting = self.block_setting(&change.key);
             match (change.to, change.reason) {
                 (KeyState::Blocked, Some(reason)) => {
                     self.stored.set(&setting, &written(reason, change.until));
@@ -53,14 +54,29 @@ impl Journal {
         }
     }
 
-    /// The blocks that an earlier process left.
-    pub(super) fn blocks(&self) -> Vec<SavedBlock> {
+    /// The blocks of these keys that an earlier process left. Those of others are forgotten: what
+    /// blocks a key ends when it goes.
+    pub(super) fn blocks(&self, inventory: &Inventory) -> Vec<SavedBlock> {
+        let prefix = self.block_setting("");
         let read = |(setting, value): &(String, String)| {
-            let key = KeyId::parse(setting.strip_prefix(BLOCK)?)?;
+            let key = KeyId::parse(setting.strip_prefix(&prefix)?)?;
             let (reason, until) = read(value)?;
             Some(SavedBlock { key, scope: Scope::of(reason), reason, until })
         };
-        self.stored.with_prefix(BLOCK).iter().filter_map(read).collect()
+        let mut blocks: Vec<_> = self.stored.with_prefix(&prefix).iter().filter_map(read).collect();
+        blocks.retain(|block| {
+            let there = inventory.position(block.key).is_some();
+            if !there {
+                self.forget_block(block.key);
+            }
+            there
+        });
+        blocks
+    }
+
+    /// What blocks a key here is over.
+    pub(super) fn forget_block(&self, key: KeyId) {
+        self.stored.remove(&self.block_setting(&key.to_string()));
     }
 
     /// A file was uploaded.
@@ -81,6 +97,11 @@ impl Journal {
             Some((setting.strip_prefix(&prefix)?.into(), at, owner))
         };
         self.stored.with_prefix(&prefix).iter().filter_map(read).collect()
+    }
+
+    /// A key that is refused here may be good elsewhere.
+    fn block_setting(&self, key: &str) -> String {
+        format!("{BLOCK}{}/{key}", self.upstream)
     }
 
     /// A slash stands neither in an upstream's name nor in a file's id.

@@ -14,7 +14,7 @@ use kmi_core::{
     rotation::Rotation,
     snapshot::KeyRow,
     state::Mode,
-    trace::HealthChange,
+    trace::{Epoch, HealthChange},
 };
 use kmi_health::{
     Policy,
@@ -59,6 +59,8 @@ pub(super) struct State {
 #[derive(Debug)]
 struct Wheel {
     rotation: Rotation,
+    /// Its epoch as the trace has it.
+    epoch: Epoch,
     /// Who served the last turn before its ring was taken, and that turn's number.
     before: (Option<Served>, u64),
     eligible: Eligible,
@@ -85,7 +87,7 @@ impl State {
             open_turns: 0,
         };
         state.adopt(start.inventory, start.policy, now, journal)?;
-        let changes = state.board.import(&journal.blocks(), now);
+        let changes = state.board.import(&journal.blocks(&state.inventory), now);
         state.settle(changes, journal);
         Ok(state)
     }
@@ -98,7 +100,7 @@ impl State {
         now: Timestamp,
         journal: &Journal,
     ) -> Result<(), RingError> {
-        let before = self.resumed(journal.upstream(), now);
+        let before = self.resumed();
         let rotation = if inventory.is_empty() {
             None
         } else {
@@ -113,25 +115,34 @@ impl State {
             }
         }
         self.board = board;
-        self.wheel = rotation.map(|rotation| Wheel {
+        self.wheel = rotation.map(|(rotation, epoch)| Wheel {
             eligible: Eligible::of(self.board.usable(), Arc::clone(rotation.ring())),
             ids: inventory.keys().iter().map(|key| key.id.to_string().into()).collect(),
             before: (before.as_ref().and_then(Resumed::served), rotation.last_turn()),
             rotation,
+            epoch,
         });
+        self.forget_blocks(&inventory, journal);
         self.resting = before;
         self.inventory = Arc::new(inventory);
         journal.health(changes);
         Ok(())
     }
 
+    /// What blocks a key ends when it goes: one that comes back is read anew.
+    fn forget_blocks(&self, inventory: &Inventory, journal: &Journal) {
+        let gone = self.inventory.keys().iter().filter(|key| inventory.position(key.id).is_none());
+        gone.for_each(|key| journal.forget_block(key.id));
+    }
+
     /// Where the rotation stands, in the form that a new one continues from.
-    fn resumed(&self, name: &Arc<str>, now: Timestamp) -> Option<Resumed> {
-        let Some(wheel) = &self.wheel else { return self.resting.clone() };
-        let (Wheel { rotation, .. }, (served, turn)) = (wheel, &wheel.before);
+    fn resumed(&self) -> Option<Resumed> {
+        let Some(Wheel { rotation, epoch, before: (served, turn), .. }) = &self.wheel else {
+            return self.resting.clone();
+        };
         Some(Resumed {
             served_before: served.clone().filter(|_| *turn == rotation.last_turn()),
-            epoch: Some(epoch::record(name, &self.inventory, rotation, now)),
+            epoch: Some(epoch.clone()),
             epoch_number: rotation.epoch(),
             cursor: rotation.cursor(),
             last_turn: rotation.last_turn(),

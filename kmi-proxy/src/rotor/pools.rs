@@ -17,7 +17,7 @@ use super::{
 use crate::{
     home::Home,
     keys::{Answers, Sources},
-    ledger::{Ledger, Recovered},
+    ledger::{Ledger, Recovered, Resumed, TurnPage},
     pool::{Journal, Pool, Start},
     settings::{Settings, UpstreamSettings},
     upstream::Upstream,
@@ -49,49 +49,34 @@ pub(super) fn open_pools(
     mode: Mode,
     now: Timestamp,
 ) -> Result<Vec<Arc<Pool>>, RotorError> {
-    let open = |upstream: &UpstreamSettings| {
-        let inventory = inventory_of(&upstream.name, keys);
-        open_pool(ledger, recovered, settings, upstream, inventory, mode, now)
+    let prepare = |upstream: &UpstreamSettings| {
+        Prepared::new(ledger, recovered, upstream, inventory_of(&upstream.name, keys))
     };
-    settings.upstreams.iter().map(open).collect()
+    let prepared: Result<Vec<_>, _> = settings.upstreams.iter().map(prepare).collect();
+    prepared?.into_iter().map(|it| it.take_over(settings, mode, now)).collect()
 }
 
-/// Opens the pool of one upstream with what is remembered of it.
-pub(super) fn open_pool(
-    ledger: &Ledger,
-    recovered: &Recovered,
-    settings: &Settings,
-    upstream: &UpstreamSettings,
+/// What is to become of an upstream: everything that can fail was checked, and nothing is changed
+/// yet. A line of a new epoch, once it is out, cannot be taken back.
+pub(super) enum Prepared {
+    /// Opened where an earlier process stopped.
+    New(Box<New>),
+    /// Taken over into the pool that there is.
+    Update(Update),
+}
+
+/// What a pool is opened with.
+pub(super) struct New {
+    way: Upstream,
+    journal: Journal,
     inventory: Inventory,
-    mode: Mode,
-    now: Timestamp,
-) -> Result<Arc<Pool>, RotorError> {
-    let name = Arc::clone(&upstream.name);
-    let stored = ledger.settings();
-    let disabled: HashSet<KeyId> = stored
-        .with_prefix(DISABLED)
-        .iter()
-        .filter_map(|(setting, _)| KeyId::parse(setting.strip_prefix(DISABLED)?))
-        .collect();
-    let start = Start {
-        inventory,
-        policy: settings.health.clone(),
-        resumed: recovered.upstreams.get(&name).cloned(),
-        page: ledger.page(&name)?,
-        mode,
-        failover: settings.rotation.failover,
-        active: stored.get(&active_setting(&name)).and_then(|id| KeyId::parse(&id)),
-        disabled,
-    };
-    let way = Upstream::new(upstream)
-        .map_err(|source| RotorError::Upstream { upstream: Arc::clone(&name), source })?;
-    let journal = Journal::new(Arc::clone(&name), ledger.sink(), stored.clone());
-    let pool = Pool::open(way, journal, start, now)
-        .map_err(|source| RotorError::Ring { upstream: name, source })?;
-    Ok(Arc::new(pool))
+    resumed: Option<Resumed>,
+    page: TurnPage,
+    active: Option<KeyId>,
+    disabled: HashSet<KeyId>,
 }
 
-/// What a reload found for a pool, checked, so that it can be taken over.
+/// What a reload has found for a pool.
 pub(super) struct Update {
     pool: Arc<Pool>,
     /// `None` when the upstream's settings are the same.
@@ -99,36 +84,84 @@ pub(super) struct Update {
     inventory: Inventory,
 }
 
-impl Update {
-    /// Checks everything that can fail, and changes nothing.
-    pub(super) fn prepare(
+impl Prepared {
+    /// For an upstream without a pool.
+    pub(super) fn new(
+        ledger: &Ledger,
+        recovered: &Recovered,
+        upstream: &UpstreamSettings,
+        inventory: Inventory,
+    ) -> Result<Self, RotorError> {
+        check_ring(upstream, &inventory)?;
+        let (name, stored) = (&upstream.name, ledger.settings());
+        let disabled = stored.with_prefix(DISABLED);
+        let disabled = disabled
+            .iter()
+            .filter_map(|(setting, _)| KeyId::parse(setting.strip_prefix(DISABLED)?));
+        Ok(Self::New(Box::new(New {
+            way: way(upstream)?,
+            inventory,
+            resumed: recovered.upstreams.get(name).cloned(),
+            page: ledger.page(name)?,
+            active: stored.get(&active_setting(name)).and_then(|id| KeyId::parse(&id)),
+            disabled: disabled.collect(),
+            journal: Journal::new(Arc::clone(name), ledger.sink(), stored.clone()),
+        })))
+    }
+
+    /// For an upstream whose pool there is.
+    pub(super) fn update(
         pool: &Arc<Pool>,
         upstream: &UpstreamSettings,
         inventory: Inventory,
     ) -> Result<Self, RotorError> {
-        let name = || Arc::clone(&upstream.name);
+        check_ring(upstream, &inventory)?;
         let changed = pool.upstream().settings() != upstream;
-        let way = changed.then(|| Upstream::new(upstream)).transpose();
-        let way = way.map_err(|source| RotorError::Upstream { upstream: name(), source })?;
-        if !inventory.is_empty() {
-            inventory.ring().map_err(|source| RotorError::Ring { upstream: name(), source })?;
-        }
-        Ok(Self { pool: Arc::clone(pool), way, inventory })
+        let way = changed.then(|| way(upstream)).transpose()?;
+        Ok(Self::Update(Update { pool: Arc::clone(pool), way, inventory }))
     }
 
-    pub(super) fn apply(
+    /// The upstream's pool, which is as was prepared from now on.
+    pub(super) fn take_over(
         self,
         settings: &Settings,
         mode: Mode,
         now: Timestamp,
-    ) -> Result<(), RotorError> {
-        let Self { pool, way, inventory } = self;
-        if let Some(way) = way {
-            pool.set_upstream(way);
+    ) -> Result<Arc<Pool>, RotorError> {
+        let (policy, failover) = (settings.health.clone(), settings.rotation.failover);
+        match self {
+            Self::New(new) => {
+                let New { way, journal, inventory, resumed, page, active, disabled } = *new;
+                let name = Arc::clone(&way.settings().name);
+                let start =
+                    Start { inventory, policy, resumed, page, mode, failover, active, disabled };
+                let pool = Pool::open(way, journal, start, now);
+                pool.map(Arc::new).map_err(|source| RotorError::Ring { upstream: name, source })
+            }
+            Self::Update(Update { pool, way, inventory }) => {
+                if let Some(way) = way {
+                    pool.set_upstream(way);
+                }
+                pool.set_mode(mode);
+                pool.set_failover(failover);
+                let upstream = || Arc::clone(pool.name());
+                pool.adopt(inventory, policy, now)
+                    .map_err(|source| RotorError::Ring { upstream: upstream(), source })?;
+                Ok(pool)
+            }
         }
-        pool.set_mode(mode);
-        pool.set_failover(settings.rotation.failover);
-        pool.adopt(inventory, settings.health.clone(), now)
-            .map_err(|source| RotorError::Ring { upstream: Arc::clone(pool.name()), source })
     }
+}
+
+fn way(upstream: &UpstreamSettings) -> Result<Upstream, RotorError> {
+    let name = || Arc::clone(&upstream.name);
+    Upstream::new(upstream).map_err(|source| RotorError::Upstream { upstream: name(), source })
+}
+
+fn check_ring(upstream: &UpstreamSettings, inventory: &Inventory) -> Result<(), RotorError> {
+    if inventory.is_empty() {
+        return Ok(());
+    }
+    let name = || Arc::clone(&upstream.name);
+    inventory.ring().map(drop).map_err(|source| RotorError::Ring { upstream: name(), source })
 }
