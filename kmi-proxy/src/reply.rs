@@ -307,7 +307,7 @@ mod tests {
         content-type: application/json
         retry-after: 7
         x-kmi-error: all_keys_rate_limited
-        {"error":{"code":"all_keys_rate_limited","message":"All Kimi keys are at their rate limit; the next one is free in 7 s. `kmi status` shows them.","type":"rate_limit_reached_error"}}
+        {"error":{"code":"all_keys_rate_limited","message":"All Kimi keys are at their rate limit; the next one is free in 7 s. `kmi status` shows them.","type":"rate_limit_reached_error"},"type":"error"}
         "#);
         let until = jiff::Timestamp::from_second(1_795_000_000).unwrap();
         insta::assert_snapshot!(text(&Refusal::quota_spent(Some(until))).await, @r#"
@@ -316,7 +316,7 @@ mod tests {
         content-type: application/json
         x-kmi-error: all_keys_exhausted
         x-should-retry: false
-        {"error":{"code":"all_keys_exhausted","message":"The quota of all Kimi keys is spent. The first is tried again at 2026-11-18T11:06:40Z. Add a key with `kmi keys add`, or see `kmi status`.","type":"exceeded_current_quota_error"}}
+        {"error":{"code":"all_keys_exhausted","message":"The quota of all Kimi keys is spent. The first is tried again at 2026-11-18T11:06:40Z. Add a key with `kmi keys add`, or see `kmi status`.","type":"exceeded_current_quota_error"},"type":"error"}
         "#);
     }
 
@@ -328,7 +328,7 @@ mod tests {
         connection: close
         content-type: application/json
         x-kmi-error: ambiguous_framing
-        {"error":{"code":"ambiguous_framing","message":"No.","type":"invalid_request_error"}}
+        {"error":{"code":"ambiguous_framing","message":"No.","type":"invalid_request_error"},"type":"error"}
         "#);
     }
 }
