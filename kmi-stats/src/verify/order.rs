@@ -152,6 +152,16 @@ mod tests {
     }
 
     #[test]
+    fn turns_that_wait_are_measured_apart() {
+        let (step, mut order) = (steps(), InOrder::starting_at(1));
+        for turn in [2, 3, 4, 6, 7] {
+            order.take(turn, step(0));
+        }
+        assert_widest(&order, 3.0);
+        assert_eq!(order.waiting.len(), 5, "and go on waiting");
+    }
+
+    #[test]
     fn waiting_is_bounded() {
         let (step, mut order) = (steps(), InOrder::starting_at(1));
         let mut most = 0;
