@@ -139,6 +139,7 @@ fn turn(pool: &Pool, tried: &Tried, verdict: &Verdict, now: Timestamp) {
             account: None,
         };
         pool.observe(&picked, &seen, now);
+        pool.recorded(&picked);
     }
 }
 

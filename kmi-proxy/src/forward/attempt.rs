@@ -128,6 +128,7 @@ impl Attempt {
         let seen = Seen { verdict, model, latency, tokens, account };
         let everybodys = self.pool.observe(&self.picked, &seen, now);
         self.sink.push(Record::Attempt(self.line(verdict, latency, now)));
+        self.pool.recorded(&self.picked);
         everybodys
     }
 

@@ -203,6 +203,14 @@ impl Pool {
         everybodys
     }
 
+    /// Takes note that the line of an attempt that was observed is with the trace. Until then its turn
+    /// counts as in flight: whoever looks between the two must not miss it.
+    pub fn recorded(&self, picked: &Picked) {
+        if picked.turn.is_some() {
+            self.state.lock().open_turns -= 1;
+        }
+    }
+
     /// Takes note that the head of a good answer has come: the probe of a key need not wait for
     /// the end of a long stream.
     pub fn answered(&self, picked: &Picked) {

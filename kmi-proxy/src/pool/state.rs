@@ -51,7 +51,7 @@ pub(super) struct State {
     page: TurnPage,
     /// The newest time that was seen.
     newest: Timestamp,
-    /// Turns that were given out and have not ended.
+    /// Turns that were given out and whose lines are not with the trace yet.
     pub(super) open_turns: u64,
 }
 
@@ -288,7 +288,6 @@ impl State {
         now: Timestamp,
         journal: &Journal,
     ) -> bool {
-        self.open_turns -= u64::from(picked.turn.is_some());
         // A reload may have given the key another number, or taken it away.
         let key = self.number_of(picked);
         let finished = Finished { model: seen.model, latency: seen.latency, tokens: seen.tokens };

@@ -33,8 +33,8 @@ struct World {
     clock: AtomicI64,
     /// Turns that were given out, as clients know them.
     turns: AtomicU64,
-    /// Those of them whose end the pool was told.
-    ended: AtomicU64,
+    /// Those of them whose lines the trace has.
+    written: AtomicU64,
     /// While this is odd, the key `key-2` is switched off.
     switched: AtomicU64,
 }
@@ -79,8 +79,8 @@ impl World {
         let journal = Journal::new("kimi".into(), trace.sink(), trace.settings());
         let way = Upstream::new(&settings).unwrap();
         let pool = Pool::open(way, journal, start, samples::at(0)).unwrap();
-        let (clock, turns, ended, switched) = Default::default();
-        Arc::new(Self { pool, trace, clock, turns, ended, switched })
+        let (clock, turns, written, switched) = Default::default();
+        Arc::new(Self { pool, trace, clock, turns, written, switched })
     }
 
     fn now(&self) -> Timestamp {
@@ -103,10 +103,12 @@ impl World {
             let (model, account) = (None, None);
             let seen = Seen { verdict: &verdict, model, latency, tokens: 9, account };
             self.pool.observe(&picked, &seen, self.now());
-            self.ended.fetch_add(1, Ordering::Relaxed);
             // The line is written after the lock was let go of: others may come between.
-            self.pool.turns_in_flight();
+            self.nothing_is_missing();
             self.trace.sink().push(Record::Attempt(self.line(&picked, verdict.outcome)));
+            self.written.fetch_add(1, Ordering::Relaxed);
+            self.nothing_is_missing();
+            self.pool.recorded(&picked);
             if refusals == 0 {
                 return;
             }
@@ -132,11 +134,20 @@ impl World {
         }
     }
 
+    /// Who asks what is in flight, and then reads the trace, finds every turn.
+    fn nothing_is_missing(&self) {
+        let (open, newest) = self.pool.turns_in_flight();
+        assert!(
+            newest - open <= self.written.load(Ordering::Relaxed),
+            "{newest} turns, {open} open"
+        );
+    }
+
     /// Every turn that was given out is in the trace, and follows the rule.
     fn judge(&self) {
         let turns = self.turns.load(Ordering::Relaxed);
-        let ended = self.ended.load(Ordering::Relaxed);
-        assert_eq!(self.pool.turns_in_flight(), (turns - ended, turns));
+        let written = self.written.load(Ordering::Relaxed);
+        assert_eq!(self.pool.turns_in_flight(), (turns - written, turns));
         let mut verifier = Verifier::new(Options::default());
         self.trace.take().into_iter().for_each(|record| verifier.unchained(record));
         let report = verifier.report(&InFlight::None);
