@@ -183,6 +183,16 @@ def rows_appear_live(kmi, browser):
     assert browser.js("return document.querySelectorAll('#pulse svg .column').length") > 0
 
 
+def a_choice_by_hand_is_told_by_its_label(kmi, browser):
+    def notes():
+        return browser.js("return [...document.querySelectorAll('#body tr.note')].map((row) => row.innerText).join('\\n')")
+
+    kmi.run("rotate", LABELS[-1])
+    browser.until("the choice", lambda: f"mode manual, active key {LABELS[-1]}" in notes())
+    kmi.run("auto", "on")
+    browser.until("the mode", lambda: "mode auto" in notes())
+
+
 def attempts_are_joined(kmi, browser):
     # Round robin: one of three in a row meets the key that is limited.
     for _ in range(3):
@@ -492,6 +502,7 @@ CHECKS = [
     is_dressed_as_promised,
     opens_by_the_printed_address,
     rows_appear_live,
+    a_choice_by_hand_is_told_by_its_label,
     attempts_are_joined,
     hostile_names_are_visible_and_inert,
     keys_do_what_the_help_says,

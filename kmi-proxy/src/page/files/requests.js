@@ -12,12 +12,15 @@ export class Requests {
   /** The newest attempt. */
   newest = null;
   #byId = new Map();
+  /** The labels of keys, by id: a change of the mode names the id only. */
+  #labels = new Map();
   #missed = 0;
 
   /** Takes a line of the trace. */
   line(line) {
     if (line.type === "attempt") {
       this.newest = line;
+      this.#labels.set(line.key, line.label);
       const joined = this.#byId.get(line.request_id);
       if (joined) {
         join(joined, line);
@@ -27,7 +30,7 @@ export class Requests {
         this.entries.push(entry);
       }
     } else {
-      const entry = event(line);
+      const entry = event(line, this.#labels);
       if (entry) this.entries.push(entry);
     }
     if (this.entries.length > KEPT + AT_ONCE) this.#forget(this.entries.splice(0, AT_ONCE));
@@ -46,7 +49,7 @@ export class Requests {
     const before = [];
     for (const line of lines) {
       if (line.type !== "attempt") {
-        const entry = event(line);
+        const entry = event(line, this.#labels);
         if (entry) before.push(entry);
         continue;
       }
@@ -92,7 +95,7 @@ function note(id, seq, ts, tone, text) {
 
 const TONES = { healthy: "good", warn: "warn", blocked: "bad", disabled: "dim" };
 
-function event(line) {
+function event(line, labels) {
   const say = (tone, text) => note(`line-${line.seq}`, line.seq, line.ts, tone, text);
   switch (line.type) {
     case "health": {
@@ -101,10 +104,12 @@ function event(line) {
       return say(TONES[line.to] ?? "dim", `key ${visible(line.label)}: ${visible(line.from)} → ${visible(line.to)}${reason}${until}`);
     }
     case "mode":
-      return say("strong", `mode ${visible(line.mode)}${line.key ? `, active key ${visible(line.key)}` : ""} (by ${visible(line.by)})`);
+      return say("strong", `mode ${visible(line.mode)}${line.key ? `, active key ${visible(labels.get(line.key) ?? line.key)}` : ""} (by ${visible(line.by)})`);
     case "epoch": {
-      const labels = (line.keys ?? []).map((key) => visible(key.label)).join(", ");
-      return say("dim", `epoch ${line.epoch} of ${visible(line.upstream)}: ${labels}`);
+      const keys = line.keys ?? [];
+      for (const key of keys) labels.set(key.key, key.label);
+      const named = keys.map((key) => visible(key.label)).join(", ");
+      return say("dim", `epoch ${line.epoch} of ${visible(line.upstream)}: ${named}`);
     }
     case "gap":
       return say("warn", `turns ${line.from_turn} to ${line.to_turn}: their end is not known (${visible(line.reason)})`);
