@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kmi_core::display::visible;
+use kmi_core::display::{visible, without_keys};
 
 /// One thing that is wrong or odd.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,24 +14,25 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// Says what is wrong, in one line; foreign text in it is made visible.
+    /// Says what is wrong, in one line; foreign text in it is made visible, and keys are masked: a
+    /// problem is data too (`config check --json`, the doctor's bundle).
     pub(crate) fn new(message: impl AsRef<str>) -> Self {
         Self {
             place: None,
-            message: visible(message.as_ref()).into_owned(),
+            message: shown(message.as_ref()),
             hint: "kmi.config.toml.example describes every key".to_owned(),
         }
     }
 
     /// Says where it stands.
     pub(crate) fn at(mut self, place: &impl fmt::Display) -> Self {
-        self.place = Some(visible(&place.to_string()).into_owned());
+        self.place = Some(shown(&place.to_string()));
         self
     }
 
     /// Says what to do, in one line.
     pub(crate) fn hint(mut self, hint: impl AsRef<str>) -> Self {
-        self.hint = visible(hint.as_ref()).into_owned();
+        self.hint = shown(hint.as_ref());
         self
     }
 
@@ -39,6 +40,10 @@ impl Problem {
     pub(crate) fn remedy(&self) -> &str {
         &self.hint
     }
+}
+
+fn shown(text: &str) -> String {
+    visible(&without_keys(text)).into_owned()
 }
 
 impl fmt::Display for Problem {

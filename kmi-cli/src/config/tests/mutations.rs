@@ -40,7 +40,7 @@ fn damaged(rng: &mut Rng, text: &str) -> Vec<u8> {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for _ in 0..rng.usize(1..=4) {
         let (a, b) = (rng.usize(..lines.len()), rng.usize(..lines.len()));
-        match rng.u8(..10) {
+        match rng.u8(..14) {
             0 => drop(lines.remove(a)),
             1 => lines.insert(b, lines[a].clone()),
             2 => lines.swap(a, b),
@@ -48,6 +48,10 @@ fn damaged(rng: &mut Rng, text: &str) -> Vec<u8> {
             4 => lines[a] = lines[a].replacen('=', ".x =", 1),
             5 => lines.insert(a, format!("x = {}{}", "[".repeat(b * 20), "]".repeat(b * 20))),
             6 => lines.insert(a, format!("{}x = 1", "a.".repeat(b * 20))),
+            7 => lines.insert(a, format!("{SECRET} = 1")),
+            8 => lines
+                .insert(a, format!("[{}{SECRET}]", ["", "upstream.", "proxy."][rng.usize(..3)])),
+            9 => lines.insert(a, format!("upstream.{SECRET}.kind = \"openai\"")),
             _ => {
                 let name = lines[a].split('=').next().unwrap_or("").to_owned();
                 let value = match rng.usize(..=VALUES.len()) {
