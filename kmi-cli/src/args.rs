@@ -16,7 +16,7 @@ mod usage_error;
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 pub(crate) use self::{
     client::{EnvArgs, RunArgs, Shell},
@@ -75,7 +75,9 @@ impl Cli {
     /// Reads a command line; seed flags (`--rotate`, …) become the command they stand for.
     pub(crate) fn parse_from(args: impl IntoIterator<Item = OsString>) -> Result<Self, UsageError> {
         let args: Vec<OsString> = args.into_iter().collect();
-        let typed = Typed::try_parse_from(&args)?;
+        let typed = Typed::try_parse_from(&args).map_err(|error| {
+            UsageError::new(&suggesting(error, &args), &Typed::command(), &args)
+        })?;
         let command = match (typed.seed.into_command(), typed.command) {
             (Some((flag, _)), Some(_)) => return Err(UsageError::flag_beside_command(flag)),
             (Some((_, command)), None) => Some(command),
@@ -88,6 +90,17 @@ impl Cli {
     pub(crate) fn description() -> clap::Command {
         Typed::command()
     }
+}
+
+/// clap suggests nothing for the name after `help`; for the same name without it, it does.
+fn suggesting(error: clap::Error, args: &[OsString]) -> clap::Error {
+    let Some(help) = args.iter().position(|arg| arg == "help") else { return error };
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return error;
+    }
+    let without = args.iter().enumerate().filter(|(at, _)| *at != help).map(|(_, arg)| arg);
+    let again = Typed::try_parse_from(without).err();
+    again.filter(|again| again.kind() == error.kind()).unwrap_or(error)
 }
 
 /// The options that every command takes.

@@ -27,7 +27,7 @@ pub(crate) use self::{
     dotenv::{foreign_keys, value as dotenv_value},
     env::Environment,
     layers::Origin,
-    problem::{ConfigError, Problem, without_keys},
+    problem::{ConfigError, Problem},
     resolve::Row,
     value::duration,
 };

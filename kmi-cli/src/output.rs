@@ -5,6 +5,7 @@ use std::{
     io::{self, IsTerminal as _, Write as _},
 };
 
+use kmi_core::display::without_keys;
 use kmi_tui::paint::Paint;
 use serde::Serialize;
 
@@ -159,9 +160,10 @@ impl Output {
         }
     }
 
-    /// A stderr that nobody reads any more is no reason to stop.
+    /// What is said may repeat a key that was typed in the wrong place. A stderr that nobody reads
+    /// any more is no reason to stop.
     fn stderr(self, text: &dyn Display) {
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let _ = writeln!(io::stderr().lock(), "{}", without_keys(&text.to_string()));
     }
 }
 

@@ -123,6 +123,10 @@ fn file_hint(error: &io::Error) -> Option<&'static str> {
         io::ErrorKind::NotFound => Some("check the path: is its directory there?"),
         io::ErrorKind::PermissionDenied => Some("choose a place that you may write to"),
         io::ErrorKind::StorageFull => Some("make room on that disk"),
+        io::ErrorKind::IsADirectory => Some("name a file, not a directory"),
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            Some("a file stands where a directory has to be: name another path")
+        }
         _ => None,
     }
 }

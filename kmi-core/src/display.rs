@@ -9,6 +9,11 @@ use std::{borrow::Cow, fmt::Write as _};
 /// Longest foreign string that is shown or stored, in characters; what is cut is marked by `…`.
 pub const MAX_CHARS: usize = 256;
 
+/// How keys of providers begin.
+const KEY_PREFIX: &str = "sk-";
+/// What begins so but is shorter, in bytes, may be a name.
+const SHORTEST_KEY: usize = KEY_PREFIX.len() + 16;
+
 /// Makes control, C1, bidirectional and invisible characters visible as `\u{..}` and cuts the
 /// text after [`MAX_CHARS`] characters.
 ///
@@ -40,6 +45,38 @@ pub fn visible(text: &str) -> Cow<'_, str> {
             out.push(c);
         }
     }
+    Cow::Owned(out)
+}
+
+/// Masks every word that looks like a provider's key, as [`ApiKey::masked`] does: one that begins
+/// with `sk-` and has 16 characters or more after it. For texts that may repeat what a user wrote in the
+/// wrong place.
+///
+/// ```
+/// let typed = "unknown key `sk-kimi-0123456789abcdef`";
+/// assert_eq!(kmi_core::display::without_keys(typed), "unknown key `sk-…cdef`");
+/// assert_eq!(kmi_core::display::without_keys("sk-team"), "sk-team");
+/// ```
+///
+/// [`ApiKey::masked`]: crate::key::ApiKey::masked
+pub fn without_keys(text: &str) -> Cow<'_, str> {
+    let in_word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let (mut out, mut copied, mut from) = (String::new(), 0, 0);
+    while let Some(at) = text[from..].find(KEY_PREFIX).map(|at| from + at) {
+        let end = text[at..].find(|c| !in_word(c)).map_or(text.len(), |length| at + length);
+        from = at + KEY_PREFIX.len();
+        // As in `task-…`.
+        let inside = text[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
+        if !inside && end - at >= SHORTEST_KEY {
+            out.push_str(&text[copied..from]);
+            out.push('…');
+            (copied, from) = (end - 4, end);
+        }
+    }
+    if out.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(&text[copied..]);
     Cow::Owned(out)
 }
 
@@ -98,6 +135,30 @@ mod tests {
         let all: String = ('\u{0}'..=char::MAX).filter(|c| is_unsafe(*c)).collect();
         for c in all.chars() {
             assert!(!visible(&c.to_string()).chars().any(is_unsafe), "{:x}", u32::from(c));
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_key_is_masked() {
+        let key = "sk-kimi-Zq7Wv3Kx9Rt2Mb8Nc4Jd6H_1";
+        for (text, shown) in [
+            (key.to_owned(), "sk-…6H_1"),
+            ("sk-abcdefghij0123456".to_owned(), "sk-…3456"),
+            (format!("{key}, ü{key}"), "sk-…6H_1, üsk-…6H_1"),
+            (format!("KMI_API_KEY_{key}=1"), "KMI_API_KEY_sk-…6H_1=1"),
+            (format!("task-{key}!"), "task-sk-…6H_1!"),
+        ] {
+            assert_eq!(without_keys(&text), shown);
+        }
+        for text in [
+            "",
+            "sk-",
+            "sk-short",
+            "sk-…6H_1",
+            "sk-345678901234567ü9",
+            "disk-usage-of-the-whole-machine",
+        ] {
+            assert!(matches!(without_keys(text), Cow::Borrowed(same) if same == text), "{text}");
         }
     }
 

@@ -51,6 +51,11 @@ impl ApiKey {
         &self.0
     }
 
+    /// Whether a text holds the key, so that nobody may see it.
+    pub fn is_in(&self, text: &str) -> bool {
+        text.contains(self.expose())
+    }
+
     /// How the key may be shown: `sk-…` and its last four characters.
     pub fn masked(&self) -> String {
         format!("sk-…{}", &self.0[self.0.len() - 4..])

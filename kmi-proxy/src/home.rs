@@ -85,6 +85,9 @@ impl HomeError {
     /// What the user can do about it, in one line.
     pub fn hint(&self) -> String {
         match self {
+            Self::Directory { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                "a file is in its place: move it away, or choose another directory".to_owned()
+            }
             Self::Directory { .. } | Self::Write { .. } => {
                 "choose a place that you may write to with `--home DIR` or KMI_HOME".to_owned()
             }

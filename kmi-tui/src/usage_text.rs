@@ -1,5 +1,6 @@
 //! What was used, as bars, and what the rotation cost in lost cache.
 
+use comfy_table::ColumnConstraint;
 use kmi_core::display::visible;
 use kmi_stats::usage::{By, CacheCost, MIN_SAMPLE, Share, UsageReport, UsageRow};
 
@@ -8,6 +9,9 @@ use crate::{
     paint::{Paint, Tone, cell, trimmed, wrap},
     quantity::{count, percent},
 };
+
+/// The column of the bar; the next one is its number.
+const BAR: usize = 1;
 
 /// The table of usage, a line for the sum, and the cost of the rotation with how it is estimated.
 pub fn usage_text(report: &UsageReport, width: u16, paint: Paint) -> String {
@@ -57,7 +61,29 @@ fn table(report: &UsageReport, width: u16, paint: Paint) -> String {
     }
     right(&mut table, &[2, 3, 4, 5, 6, 7, 8]);
     apart(&mut table);
+    fit(&mut table, head, usize::from(width));
     trimmed(&table)
+}
+
+/// Leaves columns out, the least important ones first, until no word has to be broken.
+fn fit(table: &mut comfy_table::Table, mut head: [&str; 9], width: usize) {
+    const LEAST_IMPORTANT: [usize; 6] = [BAR, 7, 5, 8, 6, 4];
+    let widths = table.column_max_content_widths();
+    let mut needed: usize = widths.iter().map(|width| usize::from(*width) + 2).sum();
+    for at in LEAST_IMPORTANT {
+        if needed <= width {
+            return;
+        }
+        needed -= usize::from(widths[at]) + 2;
+        if let Some(column) = table.column_mut(at) {
+            column.set_constraint(ColumnConstraint::Hidden);
+        }
+        if at == BAR {
+            // Its name is that of its number.
+            head.swap(BAR, BAR + 1);
+            table.set_header(head.map(|name| cell(Tone::Dim, name)));
+        }
+    }
 }
 
 fn numbers(row: &UsageRow) -> [comfy_table::Cell; 6] {
@@ -212,6 +238,28 @@ mod tests {
         keeps, and there are 3. 55 came after one on another key, and 35 % of their
         prompts was cached. At most 30k tokens can have been lost: no more of a prompt
         can be cached than the request before it had.
+        "#);
+    }
+
+    #[test]
+    fn a_narrow_table_has_fewer_columns_and_whole_words() {
+        let table = |width| {
+            let text = usage_text(&report(Some(28_500), 55), width, Paint::default());
+            text.split("\n\n").next().unwrap_or_default().to_owned()
+        };
+        insta::assert_snapshot!(table(60), @r#"
+        key             tokens  requests  errors  cached  lost
+        work               99k       120       6    77 %   28k
+        home\u{1b}[31m     49k        40       2     2 %   28k
+        new                  0         0       0       -     0
+        all               148k       160       8    52 %   28k
+        "#);
+        insta::assert_snapshot!(table(40), @r#"
+        key             tokens  requests
+        work               99k       120
+        home\u{1b}[31m     49k        40
+        new                  0         0
+        all               148k       160
         "#);
     }
 

@@ -43,7 +43,7 @@ pub(crate) struct RunArgs {
 /// `kmi env`.
 #[derive(Debug, Args)]
 pub(crate) struct EnvArgs {
-    /// For which shell
+    /// For which shell; bash and zsh read what sh does
     #[arg(long, value_enum, default_value_t)]
     pub(crate) shell: Shell,
 }
@@ -53,6 +53,7 @@ pub(crate) struct EnvArgs {
 pub(crate) enum Shell {
     /// `export NAME='value'`: sh, bash, zsh, dash.
     #[default]
+    #[value(aliases = ["bash", "zsh", "dash", "ksh"])]
     Sh,
     /// `set -gx NAME 'value'`.
     Fish,

@@ -26,7 +26,8 @@ Examples:
   kmi simulate --scenario day.toml --compare      what do sessions save?
   kmi simulate --trace t.jsonl && kmi verify t.jsonl
 
-Exit codes: 0 simulated, 1 the proof was violated or is incomplete.";
+Exit codes: 0 simulated, 1 the proof was violated or is incomplete, 2 a scenario
+that cannot be read or carried out.";
 
 /// `kmi simulate`.
 #[derive(Debug, Args)]

@@ -101,6 +101,8 @@ fn mistakes_get_one_line_and_one_hint() {
         "serv",
         "rotat",
         "help serv",
+        "help keys ad",
+        "help nonsense",
         "keys",
         "keys ad work",
         "keys add",
@@ -139,6 +141,14 @@ fn mistakes_get_one_line_and_one_hint() {
 
     kmi help serv
     unrecognized subcommand 'serv'
+    did you mean `serve`?
+
+    kmi help keys ad
+    unrecognized subcommand 'ad'
+    did you mean `add`?
+
+    kmi help nonsense
+    unrecognized subcommand 'nonsense'
     `kmi --help` shows what is possible
 
     kmi keys ad work
@@ -171,15 +181,15 @@ fn mistakes_get_one_line_and_one_hint() {
 
     kmi trace export --since yesterday
     invalid value 'yesterday' for '--since <TIME>': expected a date, an RFC 3339 time, or a time ago such as 30m, 24h or 7d
-    `kmi --help` shows what is possible
+    `kmi trace export --help` shows what is possible
 
     kmi verify --window 0
     invalid value '0' for '--window <N>': 0 is not in 1..18446744073709551615
-    `kmi --help` shows what is possible
+    `kmi verify --help` shows what is possible
 
     kmi -q -v status
     the argument '--quiet' cannot be used with '--verbose...'
-    `kmi --help` shows what is possible
+    `kmi status --help` shows what is possible
 
     kmi status --nonsense\u{1b}[31m
     unexpected argument '--nonsense' found

@@ -48,7 +48,8 @@ Examples:
   kmi verify trace.jsonl --head 3f6c…
   kmi verify --checkpoint kept.txt --public-key kmi.pub
 
-Exit codes: 0 fair, 1 violated, incomplete or broken chain, 3 not enough data.";
+Exit codes: 0 fair, 1 violated, incomplete or broken chain, 2 no readable FILE,
+3 not enough data.";
 
 /// `kmi trace` and `--trace`.
 #[derive(Debug, Default, Args)]
@@ -88,7 +89,7 @@ Examples:
     Export(ExportArgs),
     /// Explain why a key was chosen, from the trace alone
     #[command(after_help = "\
-A turn is the number in `x-kmi-turn` and in the first column of `kmi trace`; a
+A turn is the number in `x-kmi-turn` and in the column `turn` of `kmi trace`; a
 request id is that in `x-kmi-request-id`. Times are UTC.
 
 Examples:

@@ -1,6 +1,6 @@
 //! A command line that was not understood, as one line what and one line what to do.
 
-use std::fmt;
+use std::{ffi::OsString, fmt};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use kmi_core::display::visible;
@@ -20,6 +20,33 @@ pub(crate) enum UsageError {
 }
 
 impl UsageError {
+    /// What clap says of this command line.
+    pub(super) fn new(error: &clap::Error, description: &clap::Command, args: &[OsString]) -> Self {
+        let kind = error.kind();
+        if matches!(kind, ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+            return Self::Info(error.render().to_string());
+        }
+        let command = command(description, args);
+        let wrong = context(error, ContextKind::InvalidArg).pop();
+        if kind == ErrorKind::UnknownArgument
+            && command == "kmi keys add"
+            && wrong.is_some_and(|wrong| !wrong.starts_with('-'))
+        {
+            return Self::key_as_argument();
+        }
+        Self::Wrong { message: message(kind, error, &command), hint: hint(error, &command) }
+    }
+
+    /// What follows a label is most likely the key, whatever it looks like: it is not repeated.
+    fn key_as_argument() -> Self {
+        Self::Wrong {
+            message: "`kmi keys add` takes a label and nothing after it".to_owned(),
+            hint: "leave the key out: it is asked for without being shown, or read from standard \
+                   input"
+                .to_owned(),
+        }
+    }
+
     /// A seed flag (`--rotate`, …) and a command were given.
     pub(super) fn flag_beside_command(flag: &str) -> Self {
         Self::Wrong {
@@ -37,25 +64,14 @@ impl fmt::Display for UsageError {
     }
 }
 
-impl From<clap::Error> for UsageError {
-    fn from(error: clap::Error) -> Self {
-        match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                Self::Info(error.render().to_string())
-            }
-            kind => Self::Wrong { message: message(kind, &error), hint: hint(&error) },
-        }
-    }
-}
-
 /// clap's own first line, except where that only announces a list.
-fn message(kind: ErrorKind, error: &clap::Error) -> String {
+fn message(kind: ErrorKind, error: &clap::Error, command: &str) -> String {
     let missing = context(error, ContextKind::InvalidArg).join(", ");
     let text = match kind {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            format!("`{}` needs a command", command(error))
+            format!("`{command}` needs a command")
         }
-        ErrorKind::MissingRequiredArgument => format!("`{}` needs {missing}", command(error)),
+        ErrorKind::MissingRequiredArgument => format!("`{command}` needs {missing}"),
         _ => {
             let text = error.render().to_string();
             let line = text.lines().next().unwrap_or_default();
@@ -65,7 +81,7 @@ fn message(kind: ErrorKind, error: &clap::Error) -> String {
     visible(&text).into_owned()
 }
 
-fn hint(error: &clap::Error) -> String {
+fn hint(error: &clap::Error, command: &str) -> String {
     let suggested =
         [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue]
             .into_iter()
@@ -75,7 +91,7 @@ fn hint(error: &clap::Error) -> String {
     match suggested {
         Some(name) => format!("did you mean `{name}`?"),
         None if !allowed.is_empty() => format!("possible values: {allowed}"),
-        None => format!("`{} --help` shows what is possible", command(error)),
+        None => format!("`{command} --help` shows what is possible"),
     }
 }
 
@@ -87,17 +103,15 @@ fn context(error: &clap::Error, kind: ContextKind) -> Vec<String> {
     }
 }
 
-/// The command that the usage line of the error names, as `kmi keys add`.
-fn command(error: &clap::Error) -> String {
-    let usage = match error.get(ContextKind::Usage) {
-        Some(ContextValue::StyledStr(usage)) => usage.to_string(),
-        _ => error.render().to_string(),
-    };
-    let line = usage.lines().find_map(|line| line.trim().strip_prefix("Usage: "));
-    let words: Vec<&str> = line
-        .unwrap_or("kmi")
-        .split_whitespace()
-        .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()))
-        .collect();
+/// The command that is meant, as `kmi keys add`; clap's errors do not always name it.
+fn command(description: &clap::Command, args: &[OsString]) -> String {
+    let mut words = vec![description.get_name().to_owned()];
+    let mut at = description;
+    for arg in args.iter().skip(1).take_while(|arg| *arg != "--") {
+        if let Some(command) = at.find_subcommand(arg) {
+            words.push(command.get_name().to_owned());
+            at = command;
+        }
+    }
     words.join(" ")
 }

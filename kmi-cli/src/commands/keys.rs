@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use kmi_core::{
-    display::visible,
+    display::{visible, without_keys},
     inventory::Key,
     key::{ApiKey, Label},
 };
@@ -77,12 +77,18 @@ fn test(context: &Context<'_>, config: &Config, label: Option<&str>) -> anyhow::
 }
 
 fn add(context: &Context<'_>, config: &Config, label: &str) -> anyhow::Result<ExitCode> {
+    if without_keys(label) != label {
+        return Err(label_is_key().into());
+    }
     let label = Label::parse(label).map_err(|error| {
         Failure::new(format!("`{label}`: {error}"), "a label is a short name such as `work`")
             .code(USAGE)
     })?;
     config.home.create()?;
     let loaded = load(context, config)?;
+    if loaded.keys.iter().any(|key| key.secret.is_in(label.as_str())) {
+        return Err(label_is_key().into());
+    }
     if loaded.keys.iter().any(|key| key.label == label) {
         let hint = "choose another label, or remove that key with `kmi keys remove`";
         return Err(Failure::new(format!("there is a key called `{label}` already"), hint).into());
@@ -94,6 +100,9 @@ fn add(context: &Context<'_>, config: &Config, label: &str) -> anyhow::Result<Ex
     let secret = ApiKey::parse(text.trim()).map_err(|error| {
         Failure::new(error.to_string(), "paste the key as Kimi's console shows it").code(USAGE)
     })?;
+    if secret.is_in(label.as_str()) {
+        return Err(label_is_key().into());
+    }
     if let Some(same) = loaded.keys.iter().find(|key| key.secret == secret) {
         let what = format!("this key is there already, as `{}`", same.label);
         return Err(Failure::new(
@@ -113,13 +122,25 @@ fn add(context: &Context<'_>, config: &Config, label: &str) -> anyhow::Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
+/// Labels are shown everywhere, in the trace too.
+fn label_is_key() -> Failure {
+    let hint = "choose a short name such as `work`; the key is asked for, or read from standard \
+                input";
+    Failure::new("a key stands in the label, and labels are shown", hint).code(USAGE)
+}
+
 /// From a hidden prompt, or from standard input: one line, never an argument.
 fn read_key(context: &Context<'_>, label: &Label) -> anyhow::Result<Answer> {
     if io::stdin().is_terminal() {
         context.output.note("the key is not shown while you type or paste it");
         return prompt::ask(&format!("API key for {label}: ")).context("cannot read the key");
     }
-    let text = prompt::line(io::stdin().lock()).context("cannot read the key")?;
+    let text = prompt::all(io::stdin().lock()).context("cannot read the key")?;
+    // Which of them is meant is not for kmi to say.
+    if text.trim().lines().count() > 1 {
+        let hint = "give one key on one line; a second one gets a label of its own";
+        return Err(Failure::new("standard input has more than one line", hint).code(USAGE).into());
+    }
     Ok(Answer::Line(text))
 }
 
@@ -157,6 +178,10 @@ fn confirmed(what: &str, question: impl FnOnce() -> String) -> anyhow::Result<bo
     err.flush()?;
     let mut answer = String::new();
     io::stdin().lock().take(16).read_line(&mut answer)?;
+    // Ctrl-D ends the answer, but not its line.
+    if !answer.ends_with('\n') {
+        writeln!(err)?;
+    }
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 

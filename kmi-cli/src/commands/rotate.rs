@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use kmi_core::{
     display::visible,
-    snapshot::Snapshot,
+    snapshot::{KeyRow, Snapshot},
     state::{Mode, Policy},
 };
 use kmi_proxy::control::{Reply, Request};
@@ -55,7 +55,11 @@ pub(super) fn auto(context: &Context<'_>, args: &AutoArgs) -> anyhow::Result<Exi
     let say = |name: &str, text: &str| context.output.data(format_args!("{name:<9} {text}"));
     say("mode", &in_words(&snapshot))?;
     let usable = snapshot.keys.iter().filter(|key| key.state.is_usable());
-    let order: Vec<_> = usable.map(|key| visible(&key.label)).collect();
+    let name = |key: &KeyRow| match key.weight {
+        1 => visible(&key.label).into_owned(),
+        weight => format!("{} (weight {weight})", visible(&key.label)),
+    };
+    let order: Vec<_> = usable.map(name).collect();
     match (mode, order.is_empty()) {
         (_, true) => say("order", "no key is usable now; `kmi status` shows why")?,
         (Mode::Auto, false) => say("order", &order.join(" → "))?,

@@ -140,7 +140,7 @@ fn read(path: &Path) -> anyhow::Result<Scenario> {
     let shown = path.display();
     let text = fs::read_to_string(path).map_err(|error| {
         let hint = "docs/scenarios of kmi's repository has examples";
-        Failure::new(format!("cannot read {shown}: {error}"), hint)
+        Failure::new(format!("cannot read {shown}: {error}"), hint).code(USAGE)
     })?;
     Scenario::parse(&text).map_err(|error| usage(&format!("{shown}, {error}")).into())
 }

@@ -3,9 +3,8 @@
 mod kept;
 mod lines;
 
-use std::{collections::HashMap, fs::File, path::Path, process::ExitCode, sync::Arc};
+use std::{collections::HashMap, fs::File, io, path::Path, process::ExitCode, sync::Arc};
 
-use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use kmi_core::trace::ChainHash;
 use kmi_proxy::{
@@ -86,13 +85,15 @@ fn options(context: &Context<'_>, args: &VerifyArgs) -> anyhow::Result<Options> 
 
 fn read_file(path: &Path, verifier: &mut Verifier, context: &Context<'_>) -> anyhow::Result<()> {
     let shown = path.display();
-    let file = File::open(path).map_err(|error| {
+    // Nothing was verified, so it is no verdict either.
+    let cannot = |what: &str, error: &io::Error| {
         let hint = "name a file that `kmi trace export -o FILE` wrote, or none for the ledger";
-        Failure::new(format!("cannot open {shown}: {error}"), hint).code(USAGE)
-    })?;
+        Failure::new(format!("cannot {what} {shown}: {error}"), hint).code(USAGE)
+    };
+    let file = File::open(path).map_err(|error| cannot("open", &error))?;
     let progress = progress(file.metadata().map_or(0, |meta| meta.len()), MANY_BYTES, context);
     let mut lines = Lines::new(file);
-    while let Some(line) = lines.next_line().with_context(|| format!("cannot read {shown}"))? {
+    while let Some(line) = lines.next_line().map_err(|error| cannot("read", &error))? {
         verifier.line(line).map_err(refuse)?;
         // The bar costs more than a line.
         if lines.passed() >= MANY_BYTES / 16 {

@@ -4,14 +4,15 @@
 //! a line here and a line in `kmi.config.toml.example`; file, environment, `--set`, `config show`
 //! and the nearest-name hints follow from the table.
 
+use kmi_core::display::without_keys;
 use kmi_proxy::settings::{Settings, UpstreamSettings};
 use serde_json::Value;
 
 use super::{
     client::ClientSettings,
     layers::BUILT_IN_UPSTREAM,
-    problem::{Problem, without_keys},
-    value::{Count, Positive, Ratio, Scalar, Setting, Size},
+    problem::Problem,
+    value::{Count, LONGEST_REPEATED, Positive, Ratio, Scalar, Setting, Size},
 };
 
 /// Everything that the keys outside `upstream` set.
@@ -151,18 +152,17 @@ pub(super) fn is_section(name: &str) -> bool {
     name == "upstream" || upstream || KEYS.iter().any(of_keys)
 }
 
-/// Whether an upstream can have this name: it stands in URLs, in names of variables and in keys, and
-/// it is shown, so it must be no key for an API that somebody wrote in the wrong place.
+/// Whether an upstream can have this name: it stands in URLs, in names of variables, in keys, and in
+/// all that is shown.
 pub(super) fn is_upstream_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
+        && without_keys(name) == name
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-        && without_keys(name) == name
 }
 
 /// The problem of a key that does not exist, with the nearest one that does.
 pub(super) fn unknown(name: &str) -> Problem {
-    let problem = Problem::new(format!("unknown key `{name}`"));
     // Names of upstreams are free: compare what follows them, and offer it below the same name.
     let prefix = name
         .strip_prefix("upstream.")
@@ -173,8 +173,19 @@ pub(super) fn unknown(name: &str) -> Problem {
         .map(|key| key.name.to_owned())
         .chain(UPSTREAM_KEYS.iter().map(|key| format!("{prefix}.{}", key.name)));
     match nearest(name, names) {
-        Some(near) => problem.hint(format!("did you mean `{near}`?")),
-        None => problem.hint("`kmi config show` lists every key"),
+        Some(near) => {
+            Problem::new(format!("unknown key `{name}`")).hint(format!("did you mean `{near}`?"))
+        }
+        None if without_keys(name) != name => Problem::new(format!("unknown key `{name}`"))
+            .hint("API keys are no settings; `kmi keys add LABEL` stores one"),
+        None => {
+            // As of values: what is that long may be a secret of another kind.
+            let shown = match name.chars().count() {
+                length if length > LONGEST_REPEATED => format!("of {length} characters"),
+                _ => format!("`{name}`"),
+            };
+            Problem::new(format!("unknown key {shown}")).hint("`kmi config show` lists every key")
+        }
     }
 }
 
@@ -182,12 +193,14 @@ pub(super) fn unknown(name: &str) -> Problem {
 pub(super) fn unknown_section(name: &str) -> Problem {
     if let Some(upstream) = name.strip_prefix("upstream.").filter(|rest| !rest.contains('.')) {
         return Problem::new(format!("`{upstream}` cannot be the name of an upstream"))
-            .hint("use letters, digits, `-` and `_`, as in [upstream.kimi]");
+            .hint("use a short name of letters, digits, `-` and `_`, as in [upstream.kimi]");
     }
     let of_keys = KEYS.iter().filter_map(|key| key.name.split_once('.'));
-    let names = of_keys.map(|(section, _)| section.to_owned()).chain(["upstream.kimi".to_owned()]);
+    let of_upstreams = ["upstream", "upstream.kimi"].map(str::to_owned);
+    let names = of_keys.map(|(section, _)| section.to_owned()).chain(of_upstreams);
     match nearest(name, names) {
         Some(near) => {
+            let near = if near == "upstream" { "upstream.NAME" } else { &near };
             Problem::new(format!("unknown table [{name}]")).hint(format!("did you mean [{near}]?"))
         }
         None => unknown(name),
@@ -236,6 +249,9 @@ mod tests {
         assert_eq!(hint("upstream.work.base_ulr"), "did you mean `upstream.work.base_url`?");
         assert_eq!(hint("rotation.maxattempts"), "did you mean `rotation.max_attempts`?");
         assert_eq!(hint("nonsense"), "`kmi config show` lists every key");
+        let table = |name| unknown_section(name).remedy().to_owned();
+        assert_eq!(table("upstreams"), "did you mean [upstream.NAME]?");
+        assert_eq!(table("proxi"), "did you mean [proxy]?");
     }
 
     /// Comparing 500,000 characters with every name would take minutes.

@@ -234,18 +234,18 @@ fn a_key_in_the_wrong_place_is_not_repeated() {
     let text =
         format!("{key} = 1\n[keys]\n\"{key}\" = \"work\"\n[upstream.{key}]\nkind = \"openai\"\n");
     insta::assert_snapshot!(toml(&text).problems(&[], &format!("--set {key}")), @"
-    HOME/kmi.config.toml:1: unknown key `sk-…`
-      `kmi config show` lists every key
-    HOME/kmi.config.toml:3: unknown key `keys.sk-…`
-      `kmi config show` lists every key
-    HOME/kmi.config.toml:4: `sk-…` cannot be the name of an upstream
-      use letters, digits, `-` and `_`, as in [upstream.kimi]
-    command line --set: `sk-…` is no KEY=VALUE
+    HOME/kmi.config.toml:1: unknown key `sk-…cdef`
+      API keys are no settings; `kmi keys add LABEL` stores one
+    HOME/kmi.config.toml:3: unknown key `keys.sk-…cdef`
+      API keys are no settings; `kmi keys add LABEL` stores one
+    HOME/kmi.config.toml:4: `sk-…cdef` cannot be the name of an upstream
+      use a short name of letters, digits, `-` and `_`, as in [upstream.kimi]
+    command line --set: `sk-…cdef` is no KEY=VALUE
       for example `--set rotation.max_attempts=5`
     ");
     for text in [format!("\"{key}\""), format!("{{\"{key}\": 1,\n\"{key}\": 1}}")] {
         let told = Place::new().file("kmi.config.json", &text).problems(&[], "");
-        assert!(told.contains("`sk-…`") || told.contains("\"sk-…\""), "{told}");
+        assert!(told.contains("`sk-…cdef`") || told.contains("\"sk-…cdef\""), "{told}");
         assert!(!told.contains(key), "{told}");
     }
 }

@@ -11,7 +11,7 @@ use kmi_proxy::settings::{OnExhausted, UpstreamKind};
 use serde_json::Value;
 
 /// Longer texts are not repeated in messages: no setting that is read from a word is longer.
-const LONGEST_REPEATED: usize = 32;
+pub(super) const LONGEST_REPEATED: usize = 32;
 
 /// A value as it is written.
 #[derive(Debug, Clone, PartialEq)]

@@ -195,3 +195,38 @@ fn path_names_the_files() {
     ");
     assert!(!user.path(".kmi").exists(), "looking makes nothing");
 }
+
+#[test]
+fn a_key_that_is_written_as_a_name_is_not_repeated() {
+    let user = User::new();
+    let secret = "sk-kimi-Zq7Wv3Kx9Rt2Mb8Nc4Jd6Hf1Gs5LpTy";
+    let other = "Zq7Wv3Kx9Rt2Mb8Nc4Jd6Hf1Gs5LpTyZq7Wv3Kx9";
+    let text = format!("{secret} = 1\n{other} = 1\n[upstream.{secret}]\nkind = \"openai\"\n");
+    user.file(".kmi/kmi.config.toml", &text);
+    let args = format!("--set {secret}=1 --set {secret} --set {other}=2 config check");
+    let run = user.run(&args);
+    insta::assert_snapshot!(run.told(), @"
+    2
+    --- out
+    --- err
+    error: ~/.kmi/kmi.config.toml:1: unknown key `sk-…LpTy`
+    hint: API keys are no settings; `kmi keys add LABEL` stores one
+    error: ~/.kmi/kmi.config.toml:2: unknown key of 40 characters
+    hint: `kmi config show` lists every key
+    error: ~/.kmi/kmi.config.toml:3: `sk-…LpTy` cannot be the name of an upstream
+    hint: use a short name of letters, digits, `-` and `_`, as in [upstream.kimi]
+    error: command line --set: unknown key `sk-…LpTy`
+    hint: API keys are no settings; `kmi keys add LABEL` stores one
+    error: command line --set: `sk-…LpTy` is no KEY=VALUE
+    hint: for example `--set rotation.max_attempts=5`
+    error: command line --set: unknown key of 40 characters
+    hint: `kmi config show` lists every key
+    ");
+    for args in ["config check --json", "doctor", "doctor --json", "status"] {
+        let told = user.run(args).told();
+        assert!(!told.contains("Zq7Wv3Kx9Rt2"), "{told}");
+    }
+    user.file(".kmi/kmi.config.toml", &format!("{secret} = 1\n{secret} = 2\n"));
+    let told = user.run("config check").told();
+    assert!(told.contains("duplicate key") && !told.contains("Zq7Wv3Kx9Rt2"), "{told}");
+}

@@ -371,7 +371,7 @@ fn a_bundle_that_would_hold_a_key_that_is_not_used_is_not_written() {
     let mode = fs::Permissions::from_mode(0o644);
     fs::set_permissions(exposed.path(".kmi/_auths/other.key"), mode).unwrap();
     let wrong = user();
-    wrong.file(".kmi/kmi.config.toml", "sk-abcdefghijklmnop0123 = 1\n");
+    wrong.file(".kmi/kmi.config.toml", "[client]\nmodel = \"sk-abcdefghijklmnop0123\"\n");
     for (user, what) in [(exposed, "the key other"), (wrong, "something that looks like a key")] {
         let run = user.run("-q doctor --bundle report.json");
         assert_eq!(run.code, 1);

@@ -26,6 +26,9 @@ fn the_environment_is_printed_for_the_shell() {
     export KIMI_MODEL_NAME='kimi-for-coding'
     --- err
     ");
+    for shell in ["sh", "bash", "zsh"] {
+        assert_eq!(user.run(&format!("env --shell {shell}")).good().out, run.out, "{shell}");
+    }
     let fish = user.run("env --shell fish").out;
     assert!(fish.starts_with("set -gx KIMI_BASE_URL 'http://127.0.0.1:54123/kmi-rotor/t/"));
     let json: serde_json::Value = serde_json::from_str(&user.run("env --json").out).unwrap();

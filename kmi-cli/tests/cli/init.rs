@@ -81,6 +81,6 @@ fn a_home_that_cannot_be_made_is_an_error_with_a_hint() {
     --- out
     --- err
     error: cannot make the directory ~/work/../file: File exists (os error 17)
-    hint: choose a place that you may write to with `--home DIR` or KMI_HOME
+    hint: a file is in its place: move it away, or choose another directory
     ");
 }

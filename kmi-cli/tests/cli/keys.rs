@@ -67,9 +67,60 @@ fn what_is_no_key_is_refused() {
     assert_eq!(told(&user, "keys add work", "short\n").code, 2);
     assert_eq!(told(&user, "keys add work", &format!("{SECRET} {SECRET}\n")).code, 2);
     assert_eq!(told(&user, "keys add", "").code, 2);
-    let argument = user.run(&format!("keys add work {SECRET}"));
-    assert_eq!(argument.code, 2, "a key is no argument");
+    // A key is no argument.
+    insta::assert_snapshot!(told(&user, &format!("keys add work {SECRET}"), "").told(), @"
+    2
+    --- out
+    --- err
+    error: `kmi keys add` takes a label and nothing after it
+    hint: leave the key out: it is asked for without being shown, or read from standard input
+    ");
     assert!(fs::read_dir(user.path(".kmi/_auths")).unwrap().next().is_none());
+}
+
+#[test]
+fn a_label_that_is_a_key_is_refused() {
+    let user = User::new();
+    insta::assert_snapshot!(told(&user, &format!("keys add {SECRET}"), SECRET).told(), @"
+    2
+    --- out
+    --- err
+    error: a key stands in the label, and labels are shown
+    hint: choose a short name such as `work`; the key is asked for, or read from standard input
+    ");
+    assert!(!user.path(".kmi").exists(), "nothing was made");
+    // No provider's key begins so, but it is the key that is to be stored.
+    let same = told(&user, "keys add of-4711-mine", "4711-mine");
+    assert_eq!((same.code, &same.err[..42]), (2, "error: a key stands in the label, and labe"));
+    told(&user, "keys add work", "an-odd-key-0815").good();
+    user.file(".kmi/.env", "KMI_API_KEY_OTHER=another-key-0816\n");
+    for label in ["an-odd-key-0815", "x-another-key-0816"] {
+        let run = user.run(&format!("keys add {label}"));
+        assert_eq!(run.code, 2, "{}", run.told());
+        assert!(!run.told().contains("-key-08"), "{}", run.told());
+    }
+    // Too long for a label.
+    let long = format!("{SECRET}{}", "0".repeat(64));
+    for args in ["add", "remove --yes", "enable", "test"] {
+        told(&user, &format!("keys {args} {long}"), "");
+        told(&user, &format!("keys {args} {SECRET}"), "");
+    }
+    let files = fs::read_dir(user.path(".kmi/_auths")).unwrap();
+    assert_eq!(files.count(), 1);
+}
+
+#[test]
+fn one_key_is_read_from_standard_input() {
+    let user = User::new();
+    insta::assert_snapshot!(told(&user, "keys add work", &format!("{SECRET}\n{SECRET}x\n")).told(), @"
+    2
+    --- out
+    --- err
+    error: standard input has more than one line
+    hint: give one key on one line; a second one gets a label of its own
+    ");
+    assert!(fs::read_dir(user.path(".kmi/_auths")).unwrap().next().is_none());
+    told(&user, "keys add work", &format!("\n{SECRET}\r\n\n")).good();
 }
 
 #[test]
@@ -222,4 +273,32 @@ fn a_test_asks_the_provider_about_each_key() {
     refreshed();
     let _proxy = Proxy::start(&user);
     refreshed();
+}
+
+#[test]
+fn a_key_behind_a_link_is_not_removed() {
+    let user = User::new();
+    user.file("elsewhere.key", SECRET);
+    fs::create_dir_all(user.path(".kmi/_auths")).unwrap();
+    std::os::unix::fs::symlink("../../elsewhere.key", user.path(".kmi/_auths/l.key")).unwrap();
+    insta::assert_snapshot!(told(&user, "keys remove l --yes", "").told(), @"
+    1
+    --- out
+    --- err
+    error: ~/.kmi/_auths/l.key is a symbolic link, which kmi does not remove
+    hint: remove the link by hand: rm ~/.kmi/_auths/l.key (the key stays where it points)
+    ");
+}
+
+#[test]
+fn a_file_in_place_of_the_key_directory_is_told() {
+    let user = User::new();
+    user.file(".kmi/_auths", "");
+    insta::assert_snapshot!(told(&user, "keys add work", SECRET).told(), @"
+    1
+    --- out
+    --- err
+    error: cannot make the directory ~/.kmi/_auths: File exists (os error 17)
+    hint: a file is in its place: move it away, or choose another directory
+    ");
 }

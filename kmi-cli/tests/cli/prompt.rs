@@ -2,10 +2,10 @@
 
 use std::{
     fs::{self, File},
-    io::{Read as _, Write as _},
+    io::{BufReader, Read as _, Write as _},
     os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
     path::Path,
-    process::Stdio,
+    process::{ChildStderr, Stdio},
 };
 
 use rustix::{
@@ -45,8 +45,8 @@ impl Terminal {
     }
 }
 
-/// `kmi keys add work` on a terminal, once it asks for the key.
-fn asked(user: &User, terminal: &Terminal) -> Background {
+/// `kmi keys add work` on a terminal, once it asks for the key, and what it says afterwards.
+fn asked(user: &User, terminal: &Terminal) -> (Background, BufReader<ChildStderr>) {
     let mut command = user.std_command("keys add work");
     command.stdin(terminal.program.try_clone().unwrap());
     command.stdout(Stdio::null()).stderr(Stdio::piped());
@@ -57,15 +57,14 @@ fn asked(user: &User, terminal: &Terminal) -> Background {
         assert_ne!(n, 0, "{said}");
         said.push_str(std::str::from_utf8(&piece[..n]).unwrap());
     }
-    // What it says afterwards is for nobody, and no reason to fail.
-    process
+    (process, stderr)
 }
 
 #[test]
 fn a_signal_at_the_prompt_gives_the_terminal_back() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let (user, terminal) = (User::new(), Terminal::new());
-        let mut process = asked(&user, &terminal);
+        let (mut process, _stderr) = asked(&user, &terminal);
         assert!(!terminal.echoes());
         process.signal(signal);
         assert_eq!(process.wait(), Some(code));
@@ -77,7 +76,7 @@ fn a_signal_at_the_prompt_gives_the_terminal_back() {
 #[test]
 fn a_key_is_typed_without_being_shown() {
     let (user, mut terminal) = (User::new(), Terminal::new());
-    let mut process = asked(&user, &terminal);
+    let (mut process, _stderr) = asked(&user, &terminal);
     terminal.user.write_all(format!("{SECRET}\n").as_bytes()).unwrap();
     assert_eq!(process.wait(), Some(0));
     assert!(terminal.echoes());
@@ -85,4 +84,15 @@ fn a_key_is_typed_without_being_shown() {
     let n = terminal.user.read(&mut shown).unwrap();
     assert_eq!(&shown[..n], b"\r\n");
     assert!(fs::read_to_string(user.path(".kmi/_auths/work.toml")).unwrap().contains(SECRET));
+}
+
+#[test]
+fn an_answer_that_is_not_given_ends_the_line() {
+    let (user, mut terminal) = (User::new(), Terminal::new());
+    let (mut process, mut stderr) = asked(&user, &terminal);
+    terminal.user.write_all(b"\x04").unwrap();
+    assert_eq!(process.wait(), Some(2));
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("\nerror: the key is empty\n"), "{said}");
 }

@@ -128,6 +128,10 @@ fn auto_says_mode_order_and_confidence() {
     fairness  60 of the last 60 turns in order, confidence 95.39 %
     ");
     assert_eq!(user.run("auto --json").json()["mode"], "auto");
+    user.file(".kmi/_auths/k4.toml", "api_key = \"sk-of-the-fourth\"\nweight = 3\n");
+    user.run("reload").good();
+    let told = user.run("auto").good().out;
+    assert!(told.contains("\norder     k1 → k2 → k3 → k4 (weight 3)\n"), "{told}");
 }
 
 #[test]

@@ -80,6 +80,10 @@ fn what_is_wrong_is_said_in_words() {
     error: no key is called `9`; there are `k1`, `k2`, `k3`, `k4`, `k5`
     hint: `kmi simulate --help` and docs/scenarios say what can be described
     ");
+    for path in ["none.toml", "."] {
+        let run = user.run(&format!("simulate --scenario {path}"));
+        assert_eq!(run.code, 2, "1 would mean that the proof was violated: {}", run.told());
+    }
     let run = user.run("simulate --fail 9");
     assert_eq!(run.code, 2);
     assert!(run.err.contains("is not KEY@FROM..TO") && run.err.contains("\nhint: "), "{}", run.err);

@@ -171,4 +171,8 @@ fn output_that_cannot_be_written_is_told() {
     error: cannot write none/x: No such file or directory (os error 2)
     hint: check the path: is its directory there?
     ");
+    insta::assert_snapshot!(user.run("trace export -o .").err, @"
+    error: cannot write .: Is a directory (os error 21)
+    hint: name a file, not a directory
+    ");
 }

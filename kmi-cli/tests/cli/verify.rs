@@ -226,3 +226,30 @@ fn a_running_proxy_is_verified_under_traffic() {
         assert_eq!(status.good().json()["fairness"]["verdict"], "verified");
     });
 }
+
+#[test]
+fn a_path_that_holds_no_trace_is_told_with_a_remedy() {
+    let user = User::new();
+    user.run("-q simulate --turns 5 --trace t.jsonl").good();
+    // 1 would be a verdict.
+    insta::assert_snapshot!(user.run("verify .").told(), @"
+    2
+    --- out
+    --- err
+    error: cannot read .: Is a directory (os error 21)
+    hint: name a file that `kmi trace export -o FILE` wrote, or none for the ledger
+    ");
+    assert_eq!(user.run("verify none.jsonl").code, 2);
+    for (args, hint) in [
+        ("man -o .", ""),
+        ("man -o t.jsonl", "hint: a file stands where a directory has to be: name another path\n"),
+        (
+            "man -o t.jsonl/x",
+            "hint: a file stands where a directory has to be: name another path\n",
+        ),
+    ] {
+        let run = user.run(args);
+        assert!(run.err.ends_with(hint), "{args}: {}", run.told());
+        assert!(!run.err.contains("config path"), "{args}: {}", run.told());
+    }
+}

@@ -20,7 +20,7 @@ use super::{
     dir::is_ignored,
     fields::{Name, Value},
     format::{Entry, Format},
-    problem::shown,
+    problem::{shown, word},
     read,
 };
 
@@ -56,6 +56,9 @@ pub enum EditError {
     /// The key does not stand in a file of its own.
     #[error("the key does not stand in a file of its own but in {0}")]
     NotAlone(String),
+    /// The file is a symbolic link; what it points to may be meant for others as well.
+    #[error("{} is a symbolic link, which kmi does not remove", shown(.0))]
+    Link(PathBuf),
     /// The file no longer holds the key that was meant.
     #[error("{} has changed: it does not hold this key", shown(.0))]
     Changed(PathBuf),
@@ -75,6 +78,12 @@ impl EditError {
         match self {
             Self::Exists(_) => "choose another label, or remove that key first".into(),
             Self::NotAlone(place) => format!("remove it there by hand: {place}"),
+            Self::Link(path) => {
+                format!(
+                    "remove the link by hand: rm {} (the key stays where it points)",
+                    word(path)
+                )
+            }
             Self::Changed(_) => "look at the file, and remove it by hand".into(),
             Self::Io { .. } => "make sure that the key directory belongs to you".into(),
         }
@@ -117,15 +126,15 @@ pub fn add(
 
 /// Removes the file of a key that stands alone in one, and returns its path.
 ///
-/// A key of a manifest with others, of a client's configuration, of the environment or behind a
-/// symbolic link is refused with the place to edit by hand.
+/// A key of a manifest with others, of a client's configuration or of the environment is refused
+/// with the place to edit by hand, and so is one behind a symbolic link.
 pub fn remove(dir: &Path, key: &Key) -> Result<PathBuf, EditError> {
     let not_alone = || EditError::NotAlone(key.origin.to_string());
     let path = file_of(dir, &key.origin).ok_or_else(not_alone)?;
     let format = Format::of(&path).filter(|format| *format != Format::ClientConfig);
     let format = format.ok_or_else(not_alone)?;
-    if !path.symlink_metadata().map_err(|error| failed(&path, error))?.is_file() {
-        return Err(not_alone());
+    if path.symlink_metadata().map_err(|error| failed(&path, error))?.is_symlink() {
+        return Err(EditError::Link(path));
     }
     let changed = || EditError::Changed(path.clone());
     let file = read::read(&path, Duration::ZERO).ok().flatten().ok_or_else(changed)?;

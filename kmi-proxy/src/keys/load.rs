@@ -21,7 +21,7 @@ use super::{
     fields::{Field, Name, Value},
     format::{Entry, Format},
     memory::{Answers, Question},
-    problem::{Fault, Problem, Severity, shown},
+    problem::{Fault, Problem, Severity, mask, shown},
     read::{self, Contents},
     source::{Surroundings, Variables},
     spec::KeySpec,
@@ -103,6 +103,8 @@ pub(super) struct Described {
     dir: PathBuf,
     /// Whether its file may describe other keys too.
     shared: bool,
+    /// Whether one of its names that are shown holds a key, be it another one.
+    shows_key: bool,
 }
 
 /// Reads every key file and every key of the environment.
@@ -123,7 +125,7 @@ pub fn load(sources: &Sources, home: &HomeSecret) -> Loaded {
 
 /// Fetches the secrets of what was described, and takes in what is unique.
 pub(super) fn admit(
-    described: Vec<Described>,
+    mut described: Vec<Described>,
     problems: Vec<Problem>,
     sources: &Sources,
     home: &HomeSecret,
@@ -131,6 +133,13 @@ pub(super) fn admit(
     let targets = described.iter().filter_map(|it| it.spec.source.target(&it.around(sources)));
     let targets = targets.collect();
     let secrets = fetch(&described, sources);
+    let known: Vec<&ApiKey> = secrets.iter().flatten().collect();
+    for it in &mut described {
+        it.shows_key = known.iter().any(|secret| it.spec.shows(secret));
+        for secret in &known {
+            mask(&mut it.file, secret);
+        }
+    }
     let mut admission = Admission { home, keys: Vec::new(), problems, slots: HashMap::new() };
     let mut seen = Vec::new();
     for (described, secret) in described.into_iter().zip(secrets) {
@@ -185,7 +194,7 @@ pub(super) fn describe(
                 let shared = matches!(format, Format::Manifest | Format::ClientConfig);
                 let (file, dir) = (Arc::clone(&file), sources.dir.clone());
                 let modified = *modified;
-                described.push(Described { spec, file, modified, dir, shared });
+                described.push(Described { spec, file, modified, dir, shared, shows_key: false });
             }
             Err(faults) => problems.extend(faults.into_iter().map(|fault| fault.in_file(&file))),
         }
@@ -207,7 +216,8 @@ pub(super) fn read_variable(
     match KeySpec::check(entry, &sources.upstreams) {
         Ok(spec) => {
             let (file, dir) = (Arc::clone(&key.origin), sources.dir.clone());
-            described.push(Described { spec, file, modified: None, dir, shared: true });
+            let (modified, shared, shows_key) = (None, true, false);
+            described.push(Described { spec, file, modified, dir, shared, shows_key });
         }
         Err(faults) => problems.extend(faults.into_iter().map(|f| f.in_file(&key.origin))),
     }
@@ -288,11 +298,6 @@ impl Admission<'_> {
             return Some(secret);
         }
         let origin = it.origin();
-        let origin = if origin.contains(secret.expose()) {
-            origin.replace(secret.expose(), &secret.masked()).into()
-        } else {
-            origin
-        };
         let KeySpec { label, upstream, priority, weight, account, tags, disabled, limits, .. } =
             it.spec;
         *self.slots.entry(Arc::clone(&upstream)).or_default() += weight as usize;
@@ -315,9 +320,9 @@ impl Admission<'_> {
     fn check(&self, it: &Described, secret: &ApiKey, id: KeyId) -> Result<(), Problem> {
         let refuse =
             |message: String, hint: &str| Err(it.problem(Severity::Refused, message, hint));
-        if it.spec.shows(secret) {
+        if it.shows_key {
             let hint = "give it another label (or file name, account, tag): those are shown";
-            return refuse("the key itself stands in a name that is shown".into(), hint);
+            return refuse("a key stands in a name that is shown".into(), hint);
         }
         if let Some(first) = self.keys.iter().find(|key| key.secret == *secret) {
             let message =

@@ -39,13 +39,10 @@ impl Problem {
 
     /// Masks keys that stand in a file's *name*; texts made by this module hold none.
     pub(super) fn mask(&mut self, key: &ApiKey) {
-        let secret = key.expose();
-        if self.file.contains(secret) {
-            self.file = self.file.replace(secret, &key.masked()).into();
-        }
+        mask(&mut self.file, key);
         for text in [&mut self.message, &mut self.hint] {
-            if text.contains(secret) {
-                *text = text.replace(secret, &key.masked());
+            if key.is_in(text) {
+                *text = text.replace(key.expose(), &key.masked());
             }
         }
     }
@@ -102,6 +99,13 @@ impl Fault {
     pub(super) fn in_file(self, file: &Arc<str>) -> Problem {
         let Self { severity, line, message, hint } = self;
         Problem { severity, file: Arc::clone(file), line, message, hint }
+    }
+}
+
+/// Masks a key in the name of a file.
+pub(super) fn mask(file: &mut Arc<str>, key: &ApiKey) {
+    if key.is_in(file) {
+        *file = file.replace(key.expose(), &key.masked()).into();
     }
 }
 

@@ -70,11 +70,11 @@ impl KeySpec {
         }
     }
 
-    /// Whether a field that everybody may see holds the secret by mistake.
+    /// Whether a field that everybody may see holds this secret by mistake: its own or another's.
     pub(super) fn shows(&self, secret: &ApiKey) -> bool {
         let texts = [Some(self.label.as_str()), self.account.as_deref()];
         let mut texts = texts.into_iter().flatten().chain(self.tags.iter().map(String::as_str));
-        texts.any(|text| text.contains(secret.expose()))
+        texts.any(|text| secret.is_in(text))
     }
 }
 

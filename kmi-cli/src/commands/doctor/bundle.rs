@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use kmi_core::display::without_keys;
 use kmi_proxy::{
     control::Status,
     home::{Home, create_private_file},
@@ -17,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::{NO_IDS, finding::Finding};
 use crate::{
-    config::{self, Config, Environment},
+    config::{Config, Environment},
     desk,
     report::Failure,
 };
@@ -141,8 +142,8 @@ fn refuse_secrets(text: &str, parts: &Parts<'_>, env: &Environment) -> anyhow::R
             return Err(Failure::new(what, hint).into());
         }
     }
-    // What a wrong configuration says is told, and its keys are not known.
-    if config::without_keys(text) != text {
+    // What is written in a configuration may be a key that nobody knows.
+    if without_keys(text) != text {
         let what = "something that looks like a key would stand in the bundle; nothing was written";
         let hint = "look for `sk-` in the configuration, in labels and in names, and take it out";
         return Err(Failure::new(what, hint).into());

@@ -3,6 +3,7 @@
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use kmi_core::{
+    display::without_keys,
     inventory::Key,
     key::{HomeSecret, Label},
 };
@@ -154,6 +155,8 @@ impl Plan {
         for key in found.keys {
             if let Some(same) = here.iter().find(|known| known.secret == key.secret) {
                 self.known.push((same.label.clone(), key));
+            } else if let Some(problem) = label_is_key(&key, here) {
+                self.problems.push(problem);
             } else if !self.new.iter().any(|(_, new)| new.secret == key.secret) {
                 let label = self.free_label(&key.label, here);
                 self.new.push((label, key));
@@ -173,6 +176,18 @@ impl Plan {
             .find(|label| !taken(label))
             .unwrap_or_else(|| wanted.clone())
     }
+}
+
+/// A label that is a key, or looks like one: labels are shown. What stands beside the key was
+/// compared when it was read.
+fn label_is_key(key: &Key, here: &[Arc<Key>]) -> Option<Problem> {
+    let label = key.label.as_str();
+    let is_key = without_keys(label) != label || here.iter().any(|known| known.secret.is_in(label));
+    is_key.then(|| Problem {
+        refused: true,
+        message: format!("{}: a key stands in the label, and labels are shown", key.origin),
+        hint: "rename the file or give it a `label`, or use `kmi keys add LABEL`".into(),
+    })
 }
 
 /// What its file said of the key, to be said again in the new one.

@@ -4,7 +4,7 @@
 //! more is what a user cannot find the reason of.
 
 use std::{
-    io::{self, BufRead, Write as _},
+    io::{self, BufRead, Read, Write as _},
     sync::mpsc::{SyncSender, sync_channel},
     thread,
 };
@@ -16,13 +16,20 @@ use zeroize::Zeroizing;
 use crate::signals;
 
 /// No key is that long.
-pub(super) const LONGEST: usize = 4096;
+const LONGEST: usize = 4096;
 
 /// One line, at most [`LONGEST`] bytes, in memory that never moves: a place that it had left would
 /// not be wiped.
-pub(super) fn line(input: impl BufRead) -> io::Result<Zeroizing<String>> {
+fn line(input: impl BufRead) -> io::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::with_capacity(LONGEST));
     input.take(LONGEST as u64).read_line(&mut text)?;
+    Ok(text)
+}
+
+/// The same of all that there is.
+pub(super) fn all(input: impl Read) -> io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::with_capacity(LONGEST));
+    input.take(LONGEST as u64).read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -84,7 +91,14 @@ pub(super) fn ask(question: &str) -> io::Result<Answer> {
     thread::Builder::new().name("answer".to_owned()).spawn(move || tell.send(read()))?;
     loop {
         match heard.recv().map_err(|_| io::ErrorKind::BrokenPipe)? {
-            Heard::Line(line) => return Ok(Answer::Line(line?)),
+            Heard::Line(line) => {
+                let line = line?;
+                // Ctrl-D ends the answer, but not its line.
+                if !line.ends_with('\n') {
+                    writeln!(err)?;
+                }
+                return Ok(Answer::Line(line));
+            }
             Heard::Signal(Signal::End(signal)) => {
                 // Nobody may be there any more to see it.
                 let _ = writeln!(err);

@@ -51,7 +51,7 @@ fn wrong_names_are_told_with_the_nearest() {
     c.toml:2: unknown key `proxy.lisen` | did you mean `proxy.listen`?
     c.toml:3: unknown table [proxi] | did you mean [proxy]?
     c.toml:8: `upstream.kimi` is a table of settings, not a setting | write [upstream.kimi] and its keys below it
-    c.toml:9: `a b` cannot be the name of an upstream | use letters, digits, `-` and `_`, as in [upstream.kimi]
+    c.toml:9: `a b` cannot be the name of an upstream | use a short name of letters, digits, `-` and `_`, as in [upstream.kimi]
     "#);
     let text = "\"proxy.listen\" = 1\nkeys = 5\n[health]\nfoo = 1\n[trace]\nretention = []\n";
     insta::assert_snapshot!(parsed("c.toml", text), @r#"

@@ -37,13 +37,16 @@ const VALUES: [&str; 24] = [
     "\"18446744073709551615GiB\"",
 ];
 
+/// What stands before a key that became the name of a table.
+const PLACES: [&str; 3] = ["", "upstream.", "proxy."];
+
 /// Lines that are cut, moved, doubled and set anew, and a few bytes.
 fn damaged(rng: &mut Rng, data: &[u8]) -> Vec<u8> {
     let mut lines: Vec<Vec<u8>> = data.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
     for _ in 0..rng.usize(1..=4) {
         let (a, b) = (rng.usize(..lines.len()), rng.usize(..lines.len()));
         let equals = lines[a].iter().position(|byte| *byte == b'=').unwrap_or(lines[a].len());
-        match rng.u8(..10) {
+        match rng.u8(..13) {
             0 if lines.len() > 1 => drop(lines.remove(a)),
             1 => lines.insert(b, lines[a].clone()),
             2 => lines.swap(a, b),
@@ -52,6 +55,9 @@ fn damaged(rng: &mut Rng, data: &[u8]) -> Vec<u8> {
             5 => lines
                 .insert(a, [b"x = ".to_vec(), b"[".repeat(b * 20), b"]".repeat(b * 20)].concat()),
             6 => lines.insert(a, [&b"a.".repeat(b * 20)[..], b"x = 1"].concat()),
+            7 => lines.insert(a, format!("{SECRET} = 1").into_bytes()),
+            8 => lines.insert(a, format!("[{}{SECRET}]", PLACES[rng.usize(..3)]).into_bytes()),
+            9 => lines.insert(a, format!("upstream.{SECRET}.kind = \"openai\"").into_bytes()),
             _ => {
                 let value = match rng.usize(..=VALUES.len()) {
                     n if n < VALUES.len() => VALUES[n].to_owned(),

@@ -127,8 +127,8 @@ fn a_key_that_does_not_stand_alone_is_not_removed() {
       hint: remove it there by hand: _auths/keys.toml:2
     the key does not stand in a file of its own but in _auths/keys.toml:5
       hint: remove it there by hand: _auths/keys.toml:5
-    the key does not stand in a file of its own but in _auths/link.key
-      hint: remove it there by hand: _auths/link.key
+    _auths/link.key is a symbolic link, which kmi does not remove
+      hint: remove the link by hand: rm _auths/link.key (the key stays where it points)
     the key does not stand in a file of its own but in HOME/.env:7
       hint: remove it there by hand: HOME/.env:7
     ");

@@ -83,11 +83,38 @@ fn a_key_in_a_name_that_is_shown_is_refused_and_masked() {
     assert_eq!(home.keys(), ["d=sk-test-dddd"]);
     assert!(loaded.keys[0].origin.ends_with("/sk-…dddd.toml"));
     insta::assert_snapshot!(home.problems(), @r"
-    Refused a.toml:1: the key itself stands in a name that is shown
+    Refused a.toml:1: a key stands in a name that is shown
       hint: give it another label (or file name, account, tag): those are shown
-    Refused b.toml:1: the key itself stands in a name that is shown
+    Refused b.toml:1: a key stands in a name that is shown
       hint: give it another label (or file name, account, tag): those are shown
-    Refused sk-…cccc.key:1: the key itself stands in a name that is shown
+    Refused sk-…cccc.key:1: a key stands in a name that is shown
+      hint: give it another label (or file name, account, tag): those are shown
+    ");
+}
+
+#[test]
+fn another_key_in_a_name_that_is_shown_is_refused_and_masked() {
+    let mut home = Home::with(&[
+        ("a.toml", "api_key = 'sk-test-aaaa'\nlabel = 'of sk-test-zzzz'"),
+        ("b.toml", "api_key = 'sk-test-bbbb'\naccount = 'sk-test-cccc'"),
+        ("c.key", "sk-test-cccc"),
+        ("sk-test-cccc.toml", "api_key = 'sk-test-dddd'\nlabel = 'd'"),
+        ("sk-test-envi.key", "sk-test-eeee"),
+        ("z.key", "sk-test-zzzz"),
+    ]);
+    home.env_key("ENV", "sk-test-envi", 2);
+    let loaded = home.load();
+    assert_eq!(
+        home.keys(),
+        ["c=sk-test-cccc", "d=sk-test-dddd", "z=sk-test-zzzz", "ENV=sk-test-envi"]
+    );
+    assert!(loaded.keys[1].origin.ends_with("/sk-…cccc.toml"));
+    insta::assert_snapshot!(home.problems(), @r"
+    Refused a.toml:1: a key stands in a name that is shown
+      hint: give it another label (or file name, account, tag): those are shown
+    Refused b.toml:1: a key stands in a name that is shown
+      hint: give it another label (or file name, account, tag): those are shown
+    Refused sk-…envi.key:1: a key stands in a name that is shown
       hint: give it another label (or file name, account, tag): those are shown
     ");
 }
