@@ -46,6 +46,7 @@ Examples:
   kmi verify
   kmi verify --window 1000
   kmi verify trace.jsonl --head 3f6c…
+  zcat trace.jsonl.gz | kmi verify -
   kmi verify --checkpoint kept.txt --public-key kmi.pub
 
 Exit codes: 0 fair, 1 violated, incomplete or broken chain, 2 no readable FILE,
@@ -139,7 +140,7 @@ pub(crate) struct ExportArgs {
     pub(crate) until: Option<Moment>,
     #[command(flatten)]
     pub(crate) filter: Filter,
-    /// Write to FILE instead of standard output
+    /// Write to FILE instead of standard output, which `-` is too
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -157,10 +158,10 @@ pub(crate) enum ExportFormat {
 /// `kmi verify`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// An exported trace [default: the ledger of this home]
+    /// An exported trace, `-` for standard input [default: the ledger of this home]
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// Judge the last N turns as well
+    /// Judge the last N turns as well [default: 200]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) window: Option<u64>,
     /// A head, noted earlier, that must be in the chain

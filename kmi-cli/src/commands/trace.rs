@@ -9,6 +9,7 @@ use std::{
     fs::OpenOptions,
     io::{self, BufWriter, IsTerminal as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
+    path::Path,
     process::ExitCode,
 };
 
@@ -162,7 +163,7 @@ fn export(context: &Context<'_>, config: &Config, args: &ExportArgs) -> anyhow::
         ExportFormat::Jsonl => reader.export_jsonl(&what, out),
         ExportFormat::Csv => reader.export_csv(&what, out),
     };
-    let Some(path) = &args.output else {
+    let Some(path) = args.output.as_deref().filter(|path| *path != Path::new("-")) else {
         let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
         write(&mut out)?;
         out.flush()?;

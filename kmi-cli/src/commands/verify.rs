@@ -42,6 +42,12 @@ pub(super) fn run(context: &Context<'_>, args: &VerifyArgs) -> anyhow::Result<Ex
         None => read_ledger(&context.load(&[])?, &mut verifier, context)?,
     };
     let report = verifier.report(&in_flight);
+    if args.file.is_some() && report.chain.records > 0 && report.chain.first_seq.is_none() {
+        context.output.warning(
+            "no line of it is a trace's: is it what `kmi trace export` wrote?",
+            "CSV is for reading, and what is packed has to be unpacked",
+        );
+    }
     show(context, &report)?;
     let head_missing = report.head.as_ref().is_some_and(|head| !head.found);
     let code = report.exit_code(args.allow_insufficient);
@@ -90,9 +96,15 @@ fn read_file(path: &Path, verifier: &mut Verifier, context: &Context<'_>) -> any
         let hint = "name a file that `kmi trace export -o FILE` wrote, or none for the ledger";
         Failure::new(format!("cannot {what} {shown}: {error}"), hint).code(USAGE)
     };
-    let file = File::open(path).map_err(|error| cannot("open", &error))?;
-    let progress = progress(file.metadata().map_or(0, |meta| meta.len()), MANY_BYTES, context);
-    let mut lines = Lines::new(file);
+    let (from, length): (Box<dyn io::Read>, u64) = if path == Path::new("-") {
+        (Box::new(io::stdin().lock()), 0)
+    } else {
+        let file = File::open(path).map_err(|error| cannot("open", &error))?;
+        let length = file.metadata().map_or(0, |meta| meta.len());
+        (Box::new(file), length)
+    };
+    let progress = progress(length, MANY_BYTES, context);
+    let mut lines = Lines::new(from);
     while let Some(line) = lines.next_line().map_err(|error| cannot("read", &error))? {
         verifier.line(line).map_err(refuse)?;
         // The bar costs more than a line.

@@ -81,6 +81,9 @@ fn an_export_proves_the_same() {
     user.run("trace export -o t.jsonl").good();
     let ledger = user.run("verify --json").good().json();
     assert_eq!(user.run("verify t.jsonl --json").good().json(), ledger);
+    let mut piped = user.command("verify - --json");
+    piped.write_stdin(user.run("trace export -o -").good().out);
+    assert_eq!(user.finish(piped).good().json(), ledger);
     let head = ledger["chain"]["head"].as_str().unwrap();
     let noted = user.run(&format!("verify --json --head {head}")).good().json();
     assert_eq!(noted["head"]["lines_after"], 0);
@@ -240,6 +243,10 @@ fn a_path_that_holds_no_trace_is_told_with_a_remedy() {
     hint: name a file that `kmi trace export -o FILE` wrote, or none for the ledger
     ");
     assert_eq!(user.run("verify none.jsonl").code, 2);
+    user.file("work/t.csv", "seq,ts,turn\n1,2,3\n");
+    let run = user.run("verify t.csv");
+    let told = "warning: no line of it is a trace's: is it what `kmi trace export` wrote?\n";
+    assert!(run.code == 1 && run.err.starts_with(told), "{}", run.told());
     for (args, hint) in [
         ("man -o .", ""),
         ("man -o t.jsonl", "hint: a file stands where a directory has to be: name another path\n"),
