@@ -158,7 +158,7 @@ pub(crate) enum ExportFormat {
 /// `kmi verify`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// An exported trace, `-` for standard input [default: the ledger of this home]
+    /// An exported trace, `-` for stdin [default: the ledger of this home]
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// Judge the last N turns as well [default: 200]

@@ -13,7 +13,8 @@ use crate::{
 pub(super) fn run(context: &Context<'_>, args: &EnvArgs) -> anyhow::Result<ExitCode> {
     let config = context.load(&[])?;
     // The running proxy may listen elsewhere than the configuration says by now.
-    let listen = desk::listening(&config)?.unwrap_or(config.settings.proxy.listen);
+    let running = desk::listening(&config)?;
+    let listen = running.unwrap_or(config.settings.proxy.listen);
     if listen.port() == 0 {
         return Err(Failure::new(
             "proxy.listen has port 0: only a running proxy knows its address",
@@ -31,5 +32,8 @@ pub(super) fn run(context: &Context<'_>, args: &EnvArgs) -> anyhow::Result<ExitC
     let variables = client_env::variables(&endpoint, model.as_deref(), context.env);
     let shell = if context.output.json() { Shell::Json } else { args.shell };
     context.output.raw(&client_env::write(&variables, shell)?)?;
+    if running.is_none() {
+        context.output.note("no proxy runs on this home yet: `kmi serve` starts one");
+    }
     Ok(ExitCode::SUCCESS)
 }

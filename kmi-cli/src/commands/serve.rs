@@ -7,7 +7,7 @@ use std::{
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
     net::{IpAddr, TcpListener},
     os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
-    path::PathBuf,
+    path::Path,
     process::{Command, ExitCode, Stdio},
     thread,
     time::{Duration, Instant},
@@ -252,21 +252,28 @@ fn detach(context: &Context<'_>, config: &Config) -> anyhow::Result<ExitCode> {
         return Err(Failure::new(format!("the proxy did not start: {said}"), hint).into());
     }
     context.output.raw(&line)?;
-    // The child's warning stands in the log, where nobody looks.
-    tell_beyond_loopback(config.settings.proxy.listen.ip(), context);
+    // The child's warnings stand in the log, where nobody looks.
+    for line in written_since(&log_path, before).lines() {
+        context.output.note(line);
+    }
     context.output.note(format_args!("process {}; `kmi stop` ends it", child.id()));
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first error that was written to a log after a place in it, and its hint.
-fn last_words(log: &PathBuf, from: u64) -> (String, Option<String>) {
+/// What was written to a log after a place in it, as far as a screen takes it.
+fn written_since(log: &Path, from: u64) -> String {
     let text = fs::File::open(log).and_then(|mut file| {
         let mut text = String::new();
         file.seek(SeekFrom::Start(from))?;
         file.take(4096).read_to_string(&mut text)?;
         Ok(text)
     });
-    let text = text.unwrap_or_default();
+    text.unwrap_or_default()
+}
+
+/// The first error that was written to a log after a place in it, and its hint.
+fn last_words(log: &Path, from: u64) -> (String, Option<String>) {
+    let text = written_since(log, from);
     let mut lines = text.lines().skip_while(|line| !line.starts_with("error: "));
     let error = lines.next().and_then(|line| line.strip_prefix("error: "));
     let hint = lines.next().and_then(|line| line.strip_prefix("hint: "));

@@ -25,6 +25,7 @@ fn the_environment_is_printed_for_the_shell() {
     export no_proxy='127.0.0.1,localhost'
     export KIMI_MODEL_NAME='kimi-for-coding'
     --- err
+    no proxy runs on this home yet: `kmi serve` starts one
     ");
     for shell in ["sh", "bash", "zsh"] {
         assert_eq!(user.run(&format!("env --shell {shell}")).good().out, run.out, "{shell}");
