@@ -22,7 +22,7 @@ pub enum ApiKeyError {
     #[error("the key is empty")]
     Empty,
     /// Shorter than 8 or longer than 512 characters.
-    #[error("the key has {0} characters; 8 to 512 are allowed")]
+    #[error("a key has 8 to 512 characters, this one {0}")]
     Length(usize),
     /// A blank, a control or a non-ASCII character; the position counts characters from 1.
     #[error(

@@ -155,8 +155,12 @@ impl Collected {
 }
 
 fn cannot_start(error: &io::Error) -> Fault {
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => "there is no such program".to_owned(),
+        kind => kind.to_string(),
+    };
     Fault::refused(
-        format!("the command cannot be run: {}", error.kind()),
+        format!("the command cannot be run: {why}"),
         "name the program by its full path, and its arguments one by one",
     )
 }
@@ -246,7 +250,7 @@ mod tests {
     fn a_program_that_is_not_there_is_told_without_its_name() {
         let error = output(&["sk-not-a-program"], Path::new("/")).unwrap_err();
         let error = error.in_file(&"f".into()).to_string();
-        assert_eq!(error, "f: the command cannot be run: entity not found");
+        assert_eq!(error, "f: the command cannot be run: there is no such program");
         let missing = Fault::refused("no tool", "install it");
         let error = output_of_tool(&["kmi-no-such-tool"], Path::new("/"), missing).unwrap_err();
         assert_eq!(error, Fault::refused("no tool", "install it"));

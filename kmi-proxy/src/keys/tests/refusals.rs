@@ -94,9 +94,9 @@ fn keys_outside_of_the_character_set() {
     ]), @r"
     Refused a.key: the file is empty
       hint: write the key into it, alone on one line
-    Refused a.key:1: the key has 7 characters; 8 to 512 are allowed
+    Refused a.key:1: a key has 8 to 512 characters, this one 7
       hint: correct the key there
-    Refused a.key:1: the key has 513 characters; 8 to 512 are allowed
+    Refused a.key:1: a key has 8 to 512 characters, this one 513
       hint: correct the key there
     Refused a.key:1: character 8 of the key is not printable ASCII (a blank, a quote mark of a word processor?)
       hint: correct the key there
