@@ -195,9 +195,8 @@ impl Verifier {
     /// As [`Self::unchained`] for an attempt, which costs nothing but the replay.
     pub fn unchained_attempt(&mut self, attempt: &Attempt) {
         self.unchained += 1;
-        let has_slot = attempt.slot.is_some() || attempt.prev_slot.is_some();
-        let seen = Seen::recorded(attempt);
-        self.replay(self.unchained, &attempt.upstream, has_slot, seen.as_ref());
+        let (place, seen) = (attempt.slot.or(attempt.prev_slot), Seen::recorded(attempt));
+        self.replay(self.unchained, &attempt.upstream, place, seen.as_ref());
     }
 
     /// What is no attempt.
@@ -218,14 +217,14 @@ impl Verifier {
 
     fn attempt(&mut self, it: &Evidence<'_>) {
         self.chain.line(Link { place: it.place, is_epoch: false, ts: Some(it.ts) });
-        let has_slot = it.slot.is_some() || it.prev_slot.is_some();
-        self.replay(it.place.seq, &it.upstream, has_slot, Seen::of(it).as_ref());
+        self.replay(it.place.seq, &it.upstream, it.slot.or(it.prev_slot), Seen::of(it).as_ref());
     }
 
-    fn replay(&mut self, seq: u64, name: &str, has_slot: bool, seen: Option<&Seen<'_>>) {
+    /// `place` is what an attempt claims of the rotation, which only a turn may.
+    fn replay(&mut self, seq: u64, name: &str, place: Option<usize>, seen: Option<&Seen<'_>>) {
         match seen {
             Some(seen) => self.turn(seq, name, seen),
-            None if has_slot => self.upstream(seq, name, |it, found| it.no_turn(seq, found)),
+            None if place.is_some() => self.upstream(seq, name, |it, found| it.no_turn(seq, found)),
             None => {}
         }
     }
