@@ -188,7 +188,7 @@ async fn an_early_answer_does_not_hold_up_the_next_request() -> anyhow::Result<(
     slow.send(format!(
         "POST /kmi-rotor/v1/files HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\
          Content-Length: {}\r\n\r\n",
-        8 << 20
+        32 << 20
     ))
     .await?;
     slow.send(vec![b'a'; 1 << 20]).await?;

@@ -191,7 +191,7 @@ async fn a_client_that_leaves_in_its_own_body_is_gone() -> anyhow::Result<()> {
     let proxy = TestProxy::start(Scenario::healthy(2)).await?;
     let (host, token) = (proxy.engine.address(), proxy.token()?);
     // A small body is never sent on; a large one is cancelled on its way.
-    for (length, made) in [(1000, 0), (8 << 20, 1)] {
+    for (length, made) in [(1000, 0), (32 << 20, 1)] {
         let mut raw = proxy.raw().await?;
         raw.send(format!(
             "POST /kmi-rotor/v1/files HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}\r\n\
