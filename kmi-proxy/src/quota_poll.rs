@@ -59,6 +59,8 @@ pub(crate) async fn run(proxy: Arc<Proxy>) {
         ask_refused(&proxy, pause).await;
         for pool in &proxy.live().pools {
             round(pool, proxy.live().settings.health.quota_timeout).await;
+            // Otherwise connections leave only when others come.
+            pool.upstream().sweep();
         }
         // Ten percent of jitter keeps many machines from asking at the same moment.
         pause = jittered(proxy.live().settings.health.quota_poll, 0.1);

@@ -33,14 +33,6 @@ pub(crate) enum Outgoing {
 }
 
 impl Outgoing {
-    /// The count of the bytes that were passed on, of a streamed body.
-    pub(crate) fn passed(&self) -> Option<Arc<AtomicU64>> {
-        match self {
-            Self::Whole(_) => None,
-            Self::Streamed { passed, .. } => Some(Arc::clone(passed)),
-        }
-    }
-
     /// The same body once more, where it is held.
     pub(crate) fn again(&self) -> Option<Self> {
         match self {

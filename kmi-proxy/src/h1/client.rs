@@ -30,6 +30,8 @@ pub(crate) struct Connection<S, B> {
     stream: S,
     /// What is still to be written of the request.
     sending: Option<Sending<B>>,
+    /// How many bytes of it were written.
+    sent: u64,
     /// What was read of a head that is not yet whole, or behind an answer.
     carry: Unseen<Vec<u8>>,
     /// What still comes of the answer's body.
@@ -49,6 +51,8 @@ pub(crate) enum Failed {
     Body,
     /// The answer is none, or did not come.
     Answer(Error),
+    /// Whoever sent it would not wait any longer.
+    Late,
 }
 
 #[derive(Debug)]
@@ -59,8 +63,6 @@ struct Sending<B> {
     chunked: bool,
     /// Whether the body was asked for its first piece.
     primed: bool,
-    /// Whether anything was written.
-    begun: bool,
 }
 
 /// How sending failed.
@@ -76,17 +78,22 @@ where
 {
     pub(crate) fn new(stream: S) -> Self {
         let (sending, carry, body) = (None, Unseen::default(), Payload::NONE);
-        Self { stream, sending, carry, body, ahead: (Unseen::default(), None), keeps: true }
+        let ahead = (Unseen::default(), None);
+        Self { stream, sending, sent: 0, carry, body, ahead, keeps: true }
     }
 
     /// Sends a request and waits for the head of its answer. The body may still be on its way
     /// then; [`Self::poll_body`] goes on with it.
+    ///
+    /// `overdue` hears how many bytes are written whenever there is nothing left to do but wait,
+    /// and ends the wait when it is ready.
     pub(crate) async fn send(
         &mut self,
         request: &Request<()>,
         body: B,
+        mut overdue: impl FnMut(&mut Context<'_>, u64) -> Poll<()>,
     ) -> Result<Response<()>, Failed> {
-        self.sending = Some(Sending::new(request, body));
+        (self.sending, self.sent) = (Some(Sending::new(request, body)), 0);
         let method = request.method();
         let mut broken = None;
         poll_fn(|cx| {
@@ -94,7 +101,8 @@ where
                 match self.poll_send(cx) {
                     Poll::Ready(Err(Broken::Body)) => return Poll::Ready(Err(Failed::Body)),
                     Poll::Ready(Err(Broken::Io(error))) => {
-                        if self.sending.take().is_some_and(|sending| !sending.begun) {
+                        self.sending = None;
+                        if self.sent == 0 {
                             return Poll::Ready(Err(Failed::Unsent(error)));
                         }
                         // An upstream may answer and close before it has read everything.
@@ -103,7 +111,9 @@ where
                     Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
             }
-            let answer = ready!(self.poll_head(cx, method));
+            let Poll::Ready(answer) = self.poll_head(cx, method) else {
+                return overdue(cx, self.sent).map(|()| Err(Failed::Late));
+            };
             Poll::Ready(answer.map_err(|error| {
                 Failed::Answer(match (error, broken.take()) {
                     (Error::Cut | Error::Io(_), Some(error)) => Error::Io(error),
@@ -167,12 +177,13 @@ where
     /// nobody asked for.
     pub(crate) fn is_ready(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        let sent = self.sending.is_none() || self.poll_send(&mut cx).is_ready();
+        let sent = matches!(self.poll_send(&mut cx), Poll::Ready(Ok(())));
         self.keeps
             && sent
             && self.is_over()
             && self.carry.is_empty()
-            && scratch::poll_read(&mut self.stream, &mut cx, |_| ()).is_pending()
+            && scratch::ask(&mut cx, |cx| scratch::poll_read(&mut self.stream, cx, |_| ()))
+                .is_pending()
     }
 
     fn poll_head(
@@ -239,13 +250,13 @@ where
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        let Self { stream, sending, .. } = self;
+        let Self { stream, sending, sent, .. } = self;
         let Some(request) = sending else { return Poll::Ready(Ok(())) };
         loop {
             let next = request.poll_next(cx)?;
             while !request.out.is_empty() {
-                ready!(request.out.poll_write(stream, cx)).map_err(Broken::Io)?;
-                request.begun = true;
+                let written = ready!(request.out.poll_write(stream, cx)).map_err(Broken::Io)?;
+                *sent += written as u64;
             }
             request.out.clear();
             match next {
@@ -295,7 +306,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         out.bytes.reserve(1 << 10);
         head::write_request(request, framed, &mut out.bytes);
         let chunked = framed == Framed::Chunks;
-        Self { out, body: (!ended).then_some(body), chunked, primed: false, begun: false }
+        Self { out, body: (!ended).then_some(body), chunked, primed: false }
     }
 
     /// Makes the next piece what is to be written; the first one goes out together with the head.
@@ -327,6 +338,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
 #[cfg(test)]
 mod tests {
     use http_body_util::Full;
+    use tokio::io::AsyncWriteExt as _;
 
     use super::*;
 
@@ -341,5 +353,30 @@ mod tests {
         let numbers = format!("{:?}", b"sk-canary").replace(['[', ']'], "");
         assert!(told.contains("9 bytes"), "{told}");
         assert!(!told.contains("canary") && !told.contains(&numbers), "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_has_ended_is_not_ready_however_many_were_looked_at() {
+        // Without a pause, so that tokio would have this task pause.
+        for n in 0..1000 {
+            let (stream, theirs) = tokio::io::duplex(16);
+            drop(theirs);
+            let mut connection = Connection::<_, Full<Bytes>>::new(stream);
+            assert!(!connection.is_ready(), "the {n}th one");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_could_not_send_all_is_not_ready() {
+        let (reading, mut answers) = tokio::io::duplex(64);
+        let (writing, takes) = tokio::io::duplex(64);
+        answers.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        let mut connection = Connection::new(tokio::io::join(reading, writing));
+        let request = Request::post("/x").body(()).unwrap();
+        let body = Full::from(vec![b'a'; 1 << 10]);
+        connection.send(&request, body, |_, _| Poll::Pending).await.unwrap();
+        assert!(!connection.is_ready(), "it is still sending");
+        drop(takes);
+        assert!(!connection.is_ready());
     }
 }

@@ -250,7 +250,7 @@ impl Reader {
         let mut drained = 0;
         while !self.body.is_over() && drained < MAX_DRAINED {
             let mut thrown_away = BytesMut::new();
-            match self.poll_body(cx, &mut thrown_away) {
+            match scratch::ask(cx, |cx| self.poll_body(cx, &mut thrown_away)) {
                 Poll::Ready(Some(Ok(()))) => drained += thrown_away.len(),
                 Poll::Ready(Some(Err(_))) | Poll::Pending => return false,
                 Poll::Ready(None) => break,
@@ -261,7 +261,8 @@ impl Reader {
 
     /// Whether the client has sent more than was taken.
     pub(super) fn has_unread(&mut self, cx: &mut Context<'_>) -> bool {
-        !self.carry.is_empty() || matches!(self.poll_discard(cx), Poll::Ready(Some(_)))
+        !self.carry.is_empty()
+            || matches!(scratch::ask(cx, |cx| self.poll_discard(cx)), Poll::Ready(Some(_)))
     }
 
     /// Throws away what still comes; `None` at the end of the connection.

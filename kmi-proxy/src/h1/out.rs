@@ -59,12 +59,12 @@ impl Out {
         }
     }
 
-    /// Writes what it can.
+    /// Writes what it can; the number of bytes.
     pub(super) fn poll_write<W: AsyncWrite + Unpin>(
         &mut self,
         writer: &mut W,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<io::Result<usize>> {
         let written = if self.data.is_empty() {
             // Then there is no tail either.
             ready!(Pin::new(writer).poll_write(cx, &self.bytes[self.done..]))?
@@ -78,6 +78,6 @@ impl Out {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         self.done += written;
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(written))
     }
 }

@@ -2,8 +2,12 @@
 
 use super::Error;
 
-/// All that chunk extensions and trailers of one body may take together; they are dropped.
+/// What chunk extensions and trailers of one body may take together, beyond what each chunk may
+/// have; they are dropped.
 const MAX_OVERHEAD: u32 = 16 << 10;
+/// What stands around a chunk's data may be as long as the data, and so much longer: then a long
+/// stream may have any number of such chunks.
+const FREE_OVERHEAD: u64 = 16;
 
 /// What still comes of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +82,7 @@ pub(super) struct Chunks {
     at: At,
     /// Of the chunk whose size was read.
     left: u64,
+    /// Bytes around the chunks beyond those that each may have.
     overhead: u32,
 }
 
@@ -142,7 +147,11 @@ impl Chunks {
             (At::Extension | At::Trailer | At::TrailerLine, b'\n') => return Err(malformed),
             (At::Extension, _) => self.overhead(At::Extension)?,
             (At::SizeLineFeed, b'\n') if self.left == 0 => At::Trailer,
-            (At::SizeLineFeed, b'\n') => At::Data,
+            (At::SizeLineFeed, b'\n') => {
+                let free = u32::try_from(self.left.saturating_add(FREE_OVERHEAD));
+                self.overhead = self.overhead.saturating_sub(free.unwrap_or(u32::MAX));
+                At::Data
+            }
             (At::DataReturn, b'\r') => At::DataLineFeed,
             (At::DataLineFeed, b'\n') => At::Size,
             (At::Trailer, b'\r') => At::LastLineFeed,
@@ -198,6 +207,18 @@ mod tests {
         ] {
             let expected = (expected.0.to_owned(), expected.1, expected.2);
             assert_eq!(read(Payload::chunks(), &[text.as_bytes()]), Some(expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_stream_may_say_something_with_every_chunk() {
+        for (chunk, expected) in [
+            ("5;t=12345678901234567\r\nabcde\r\n", true),
+            ("5;t=123456789012345678901\r\nabcde\r\n", false),
+        ] {
+            let text = chunk.repeat(20_000) + "0\r\n\r\n";
+            let whole = read(Payload::chunks(), &[text.as_bytes()]);
+            assert_eq!(whole.is_some(), expected, "{chunk:?}");
         }
     }
 

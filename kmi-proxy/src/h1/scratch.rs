@@ -3,12 +3,16 @@
 
 use std::{
     cell::RefCell,
+    future::poll_fn,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    task::coop::unconstrained,
+};
 
 /// What one read takes at most.
 pub(super) const SIZE: usize = 64 << 10;
@@ -29,4 +33,13 @@ pub(super) fn poll_read<R: AsyncRead + Unpin, T>(
         ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
         Poll::Ready(Ok(take(buffer.filled())))
     })
+}
+
+/// Asks what is there now, where no answer is one too: tokio says "nothing yet" to a task that has
+/// done much without a pause, and an ended connection would be taken for a quiet one.
+pub(super) fn ask<T>(
+    cx: &mut Context<'_>,
+    poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Poll<T> {
+    pin!(unconstrained(poll_fn(poll))).poll(cx)
 }

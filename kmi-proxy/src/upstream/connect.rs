@@ -4,11 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{HttpConnector, dns::GaiResolver};
 use rustls::{ClientConfig, RootCertStore};
 use tower_service::Service as _;
 
 use super::connection::{self, Connection};
+
+/// Where nothing acknowledges what was sent, the connection ends after this time: without it the
+/// system tries for a quarter of an hour, and a request waits for its whole time. An upstream that
+/// takes nothing for so long counts as gone too.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 /// Opens connections to one origin.
 #[derive(Debug, Clone)]
@@ -29,10 +35,7 @@ pub(super) enum ConnectError {
 
 impl Connector {
     pub(super) fn new(root: &Uri, tls: Option<Arc<ClientConfig>>, timeout: Duration) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(Duration::from_mins(1)));
-        tcp.enforce_http(false);
+        let tcp = tcp(GaiResolver::new(), timeout);
         let tls = tls.map_or_else(no_tls, |tls| ClientConfig::clone(&tls));
         let https = HttpsConnectorBuilder::new().with_tls_config(tls);
         // Plain http was restricted to loopback when the configuration was checked.
@@ -52,6 +55,20 @@ impl Connector {
         let connected = self.https.clone().call(self.root.clone()).await?;
         Ok(Connection::new(connection::stream(connected)))
     }
+}
+
+/// The first part of a connection; `timeout` is for all of it.
+fn tcp<R>(resolver: R, timeout: Duration) -> HttpConnector<R> {
+    let mut tcp = HttpConnector::new_with_resolver(resolver);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(Duration::from_mins(1)));
+    tcp.enforce_http(false);
+    // Divided over a name's addresses: one that does not answer leaves time for the others, and all
+    // of them leave some for TLS.
+    tcp.set_connect_timeout(Some(timeout * 3 / 4));
+    #[cfg(target_os = "linux")]
+    tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    tcp
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -79,4 +96,56 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+// Other systems have no second loopback address, and other backlogs.
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::{
+        future::{Ready, ready},
+        net::{SocketAddr, TcpListener, TcpStream},
+        task::{Context, Poll},
+        vec,
+    };
+
+    use hyper_util::client::legacy::connect::dns::Name;
+    use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
+
+    use super::*;
+
+    /// A name with these addresses.
+    #[derive(Clone)]
+    struct Named(Vec<SocketAddr>);
+
+    impl tower_service::Service<Name> for Named {
+        type Response = vec::IntoIter<SocketAddr>;
+        type Error = std::io::Error;
+        type Future = Ready<Result<Self::Response, Self::Error>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Name) -> Self::Future {
+            ready(Ok(self.0.clone().into_iter()))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+        // The system answers nobody for a listener whose line is full.
+        let silent = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&silent, &SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+        listen(&silent, 0).unwrap();
+        let silent_at = SocketAddr::try_from(getsockname(&silent).unwrap()).unwrap();
+        let _in_line = TcpStream::connect(silent_at).unwrap();
+        let good_at = SocketAddr::from(([127, 0, 0, 1], silent_at.port()));
+        let _good = TcpListener::bind(good_at).unwrap();
+
+        let mut tcp = tcp(Named(vec![silent_at, good_at]), Duration::from_secs(2));
+        let uri = format!("http://upstream.example:{}/", silent_at.port()).parse().unwrap();
+        let connected = tokio::time::timeout(Duration::from_secs(2), tcp.call(uri)).await;
+        let connected = connected.expect("it is in time").expect("the second one answers");
+        assert_eq!(connected.inner().peer_addr().unwrap(), good_at);
+    }
 }

@@ -3,6 +3,7 @@
 mod answer;
 mod connect;
 mod connection;
+mod kept;
 mod origin;
 mod tls;
 
@@ -83,6 +84,12 @@ impl Upstream {
     /// The origin that a surface's requests go to.
     pub(crate) fn origin(&self, surface: Surface) -> &Arc<Origin> {
         &self.base(surface).origin
+    }
+
+    /// Closes kept connections that nobody has used for too long.
+    pub(crate) fn sweep(&self) {
+        self.openai.origin.sweep();
+        self.anthropic.origin.sweep();
     }
 
     /// The target of a request: the base's path, then the client's bytes as they are.

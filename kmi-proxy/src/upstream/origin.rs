@@ -2,22 +2,20 @@
 
 use std::{
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use http::{HeaderValue, Request, Response, Uri};
-use parking_lot::Mutex;
 use rustls::ClientConfig;
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep};
 
 use super::{
     answer::Answer,
     connect::{ConnectError, Connector},
     connection::Connection,
+    kept::{Kept, Moment},
 };
 use crate::{
     body::Outgoing,
@@ -25,20 +23,12 @@ use crate::{
     settings::UpstreamSettings,
 };
 
-/// How long an unused connection is kept. Gateways close idle connections after 60 s and more; a
-/// request that meets a closing connection is lost, so kmi closes first.
-const IDLE_LIMIT: Duration = Duration::from_secs(50);
-/// How often a streamed body is looked at, whether it goes on.
-const LOOK: Duration = Duration::from_secs(1);
-/// Unused connections that are kept at most.
-const IDLE_MAX: usize = 256;
-
 /// Scheme, host and port, with the connections to it that are not in use.
 #[derive(Debug)]
 pub(crate) struct Origin {
     connector: Connector,
     host: HeaderValue,
-    idle: Mutex<Vec<(Instant, Connection)>>,
+    kept: Kept<Connection>,
     first_byte_timeout: Duration,
 }
 
@@ -66,7 +56,8 @@ pub enum SendError {
     /// What came was no HTTP.
     #[error("the upstream's answer is not valid HTTP: {0}")]
     Protocol(String),
-    /// No answer within `first_byte_timeout`.
+    /// No answer within `first_byte_timeout` after the request was sent, or so long a pause in
+    /// sending it.
     #[error("no answer from the upstream within {0:?}")]
     Timeout(Duration),
 }
@@ -82,7 +73,7 @@ impl Origin {
             connector: Connector::new(root, tls, settings.connect_timeout),
             // An authority was parsed from a URI, so it is a valid header value.
             host: HeaderValue::try_from(host).unwrap_or_else(|_| HeaderValue::from_static("")),
-            idle: Mutex::default(),
+            kept: Kept::default(),
             first_byte_timeout: settings.first_byte_timeout,
         }
     }
@@ -104,26 +95,27 @@ impl Origin {
         let request = Request::from_parts(parts, ());
         loop {
             let (mut connection, connect, reused) = self.checkout().await?;
-            let (passed, again) = (body.passed(), body.again());
+            let again = body.again();
             // In a place of its own, so that the connection is free again below.
             let sent = {
-                let sending = pin!(connection.send(&request, body));
-                self.in_time(sending, passed).await
+                let alarm = pin!(tokio::time::sleep(self.first_byte_timeout));
+                let mut silence = Silence::new(alarm, self.first_byte_timeout);
+                connection.send(&request, body, |cx, sent| silence.poll(cx, sent)).await
             };
             match sent {
-                None => return Err(SendError::Timeout(self.first_byte_timeout)),
-                Some(Ok(response)) => {
+                Ok(response) => {
                     let answer = |()| Answer::new(connection, Arc::clone(self));
                     return Ok(Sent { response: response.map(answer), connect });
                 }
-                Some(Err(Failed::Unsent(_))) if let (true, Some(whole)) = (reused, again) => {
+                Err(Failed::Unsent(_)) if let (true, Some(whole)) = (reused, again) => {
                     body = whole;
                 }
-                Some(Err(Failed::Unsent(error))) => {
+                Err(Failed::Unsent(error)) => {
                     return Err(SendError::Connect(error.to_string()));
                 }
-                Some(Err(Failed::Body)) => return Err(SendError::RequestBody),
-                Some(Err(Failed::Answer(error))) => return Err(judge(&error)),
+                Err(Failed::Body) => return Err(SendError::RequestBody),
+                Err(Failed::Answer(error)) => return Err(judge(&error)),
+                Err(Failed::Late) => return Err(SendError::Timeout(self.first_byte_timeout)),
             }
         }
     }
@@ -133,39 +125,16 @@ impl Origin {
         if !connection.is_ready() {
             return;
         }
-        let now = Instant::now();
-        let mut idle = self.idle.lock();
-        // The oldest stand first; the list is short, and mostly nothing is old.
-        let old = idle.iter().take_while(|(since, _)| now - *since > IDLE_LIMIT).count();
-        idle.drain(..old);
-        if idle.len() < IDLE_MAX {
-            idle.push((now, connection));
-        }
+        self.kept.put(connection, Moment::now());
     }
 
-    /// The answer, if its head comes in time; the time does not run while a streamed body goes on.
-    async fn in_time<T>(
-        &self,
-        mut sending: Pin<&mut impl Future<Output = T>>,
-        passed: Option<Arc<AtomicU64>>,
-    ) -> Option<T> {
-        let limit = self.first_byte_timeout;
-        let Some(passed) = passed else { return timeout(limit, sending).await.ok() };
-        let (mut before, mut since) = (0, Instant::now());
-        while since.elapsed() < limit {
-            if let Ok(sent) = timeout(LOOK.min(limit), sending.as_mut()).await {
-                return Some(sent);
-            }
-            let now = passed.load(Ordering::Relaxed);
-            if now != before {
-                (before, since) = (now, Instant::now());
-            }
-        }
-        None
+    /// Closes the connections that nobody has used for too long.
+    pub(super) fn sweep(&self) {
+        self.kept.sweep(Moment::now());
     }
 
     async fn checkout(&self) -> Result<(Connection, Duration, bool), SendError> {
-        while let Some(mut connection) = self.youngest_idle() {
+        while let Some(mut connection) = self.kept.take(Moment::now()) {
             if connection.is_ready() {
                 return Ok((connection, Duration::ZERO, true));
             }
@@ -176,10 +145,37 @@ impl Origin {
             connected.map_err(|error: ConnectError| SendError::Connect(error.to_string()))?;
         Ok((connection, start.elapsed(), false))
     }
+}
 
-    fn youngest_idle(&self) -> Option<Connection> {
-        let (since, connection) = self.idle.lock().pop()?;
-        (since.elapsed() < IDLE_LIMIT).then_some(connection)
+/// The limit on an upstream that takes nothing and says nothing: it begins anew with whatever is
+/// written of the request, so that the answer's time begins when the request has ended.
+struct Silence<'a> {
+    /// Moved only when it fires: a request that is written at once costs one look at the clock.
+    alarm: Pin<&'a mut Sleep>,
+    limit: Duration,
+    since: Instant,
+    /// Bytes that were written by then.
+    sent: u64,
+}
+
+impl<'a> Silence<'a> {
+    fn new(alarm: Pin<&'a mut Sleep>, limit: Duration) -> Self {
+        Self { alarm, limit, since: Instant::now(), sent: 0 }
+    }
+
+    /// Ready when it has been too long; `sent` bytes are written by now.
+    fn poll(&mut self, cx: &mut Context<'_>, sent: u64) -> Poll<()> {
+        if sent != self.sent {
+            (self.sent, self.since) = (sent, Instant::now());
+        }
+        loop {
+            ready!(self.alarm.as_mut().poll(cx));
+            let end = self.since + self.limit;
+            if self.alarm.deadline() >= end {
+                return Poll::Ready(());
+            }
+            self.alarm.as_mut().reset(end);
+        }
     }
 }
 
@@ -187,5 +183,27 @@ fn judge(error: &h1::Error) -> SendError {
     match error {
         h1::Error::Malformed(_) | h1::Error::TooLarge => SendError::Protocol(error.to_string()),
         h1::Error::Cut | h1::Error::Io(_) => SendError::Closed(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_answers_time_begins_when_the_request_has_ended() {
+        let (limit, start) = (Duration::from_secs(10), Instant::now());
+        let alarm = pin!(tokio::time::sleep(limit));
+        let mut silence = Silence::new(alarm, limit);
+        for sent in 1..=5 {
+            // A slow uplink: each piece comes before the limit, all of them long after it.
+            let waited =
+                tokio::time::timeout(Duration::from_secs(9), poll_fn(|cx| silence.poll(cx, sent)));
+            assert!(waited.await.is_err(), "piece {sent}");
+        }
+        poll_fn(|cx| silence.poll(cx, 5)).await;
+        assert_eq!(start.elapsed().as_secs(), 4 * 9 + 10);
     }
 }

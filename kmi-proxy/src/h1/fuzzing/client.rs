@@ -100,7 +100,8 @@ async fn sent_on(parts: http::request::Parts, body: Incoming) -> Option<Vec<u8>>
     over.set(body.is_end_stream());
     let copy = Rc::new(RefCell::new(Vec::new()));
     let body = Copied { body, over, copy: Rc::clone(&copy) };
-    let is_whole = match Connection::new(upstream).send(&request, body).await {
+    let is_whole = match Connection::new(upstream).send(&request, body, |_, _| Poll::Pending).await
+    {
         Ok(_) => true,
         Err(Failed::Body) => false,
         Err(failed) => panic!("the upstream takes everything: {failed:?}"),
