@@ -98,7 +98,7 @@ impl Ledger {
         files::create_private_dir(state_dir)?;
         let lock = StateLock::take(state_dir)?;
         let mut store = Store::open(state_dir)?;
-        let recovered = recovery::recover(&mut store, state_dir, now)?;
+        let recovered = recovery::recover(&mut store, state_dir, files::boot_id().as_deref(), now)?;
 
         let queue = Arc::new(Queue::new(capacity));
         let stored = StoredSettings::new(store.settings()?, Arc::clone(&queue));

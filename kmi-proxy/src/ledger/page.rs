@@ -100,6 +100,12 @@ impl TurnPage {
         self.map[COUNTER..COUNTER + 8].copy_from_slice(&turn.to_le_bytes());
     }
 
+    /// Loses what it knows of a turn, as an outage may.
+    #[cfg(test)]
+    pub(super) fn forget(&mut self, turn: u64) {
+        self.write_entry(turn, u64::MAX, None);
+    }
+
     /// Marks the page as in use for as long as it lives.
     pub(super) fn taken_by(self, taken: Arc<()>) -> Self {
         Self { _taken: Some(taken), ..self }
