@@ -20,8 +20,10 @@ use crate::lock::{Condvar, Mutex};
 
 /// Most attempts that wait to be written.
 pub(super) const CAPACITY: usize = 65_536;
-/// Room beyond that for what no gap could stand for: epochs, health and mode.
-const RESERVE: usize = 4096;
+/// Room beyond that for what no gap could stand for: health and mode. As much again is for epochs
+/// alone: turns cannot be verified without the line of theirs, so no flood of others keeps it out.
+/// An epoch begins when key files have changed, seldom more than once in a disk's failure.
+pub(super) const RESERVE: usize = 4096;
 
 /// Where records go; every part of kmi that records holds one.
 #[derive(Debug, Clone)]
@@ -114,8 +116,11 @@ impl Queue {
 
     fn push(&self, record: Record) {
         let mut state = self.state.lock();
-        let is_attempt = matches!(record, Record::Attempt(_));
-        let room = if is_attempt { self.capacity } else { self.capacity + RESERVE };
+        let room = match record {
+            Record::Attempt(_) => self.capacity,
+            Record::Epoch(_) => self.capacity + 2 * RESERVE,
+            _ => self.capacity + RESERVE,
+        };
         if state.records.len() < room && !state.closed {
             // The writer that waits for a first one is woken by it; then it lets them gather.
             let wakes = state.records.is_empty();

@@ -1,6 +1,6 @@
 //! What a full queue or a full disk keeps out is declared.
 
-use super::*;
+use super::{super::queue::RESERVE, *};
 
 #[test]
 fn an_overflowing_queue_declares_the_turns_it_lost() {
@@ -42,6 +42,28 @@ fn an_overflowing_queue_declares_the_turns_it_lost() {
     let expected: BTreeMap<_, _> =
         (1..=20).map(|turn| (turn, attempt("kimi", turn, 1).slot)).collect();
     assert_eq!(seen, expected);
+}
+
+/// Without its epoch's line no turn can be verified, so what else waits does not keep it out.
+#[test]
+fn a_flood_of_other_lines_leaves_room_for_epochs() {
+    let queue = Arc::new(Queue::new(3));
+    let sink = Sink(Arc::clone(&queue));
+    let flood = |n: usize| (0..n as u64).for_each(|n| sink.push(mode(n)));
+    let begin = |n: usize| {
+        (1..=n as u64).for_each(|n| sink.push(Record::Epoch(epoch("kimi", n, 1))));
+    };
+    flood(3 + RESERVE + 5);
+    assert_eq!(sink.dropped(), 5);
+    begin(RESERVE);
+    assert_eq!(sink.dropped(), 5);
+    begin(2);
+    flood(1);
+    sink.push(Record::Attempt(attempt("kimi", 1, 1)));
+    assert_eq!(sink.dropped(), 9, "there is a bound for everything");
+    let kept = queue.take(Vec::new()).records;
+    let epochs = kept.iter().filter(|it| matches!(it, Record::Epoch(_))).count();
+    assert_eq!((kept.len(), epochs), (3 + 2 * RESERVE, RESERVE));
 }
 
 /// A disk that takes no lines, until it is dropped.
