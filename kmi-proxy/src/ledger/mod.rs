@@ -106,6 +106,7 @@ impl Ledger {
         let (live, subscriptions) = Publisher::new();
         let signer = Arc::new(OnceLock::new());
         let writer = Writer {
+            state_dir: state_dir.to_owned(),
             signed: store.books.seq,
             signer: Arc::clone(&signer),
             store,

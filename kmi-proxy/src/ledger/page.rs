@@ -315,6 +315,15 @@ pub(super) fn all_paths(state_dir: &Path) -> Result<Vec<PathBuf>, LedgerError> {
     list().map_err(LedgerError::io(state_dir))
 }
 
+/// Has all pages of a state directory outlive a power loss, whoever has them open.
+pub(super) fn sync_all(state_dir: &Path) -> Result<(), LedgerError> {
+    for path in all_paths(state_dir)? {
+        let file = files::open_private(&path)?;
+        map(&file).and_then(|map| map.flush()).map_err(LedgerError::io(&path))?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{FileExt as _, PermissionsExt as _};

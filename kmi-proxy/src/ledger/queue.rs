@@ -234,17 +234,20 @@ impl Queue {
         state.closing
     }
 
-    /// For the writer: nothing is taken any more, and what it has in hand stays unwritten.
-    pub(super) fn closed(&self) {
+    /// For the writer: nothing is taken any more, and what it has in hand stays unwritten. Whether
+    /// nothing was left behind.
+    pub(super) fn closed(&self) -> bool {
         let mut state = self.state.lock();
         state.closed = true;
         let left = state.records.len() + mem::take(&mut state.in_hand);
         let left = u64::try_from(left).unwrap_or(u64::MAX);
+        let nothing_left = left == 0 && state.lost.is_empty();
         state.records = Vec::new();
         self.dropped.fetch_add(left, Ordering::Relaxed);
         self.recording.store(false, Ordering::Relaxed);
         drop(state);
         self.done.notify_all();
+        nothing_left
     }
 }
 

@@ -116,6 +116,43 @@ fn while_the_disk_refuses_lines_are_kept_then_counted_then_declared() {
     assert_eq!(gap.slots, Some(vec![1, 2, 0, 1, 2, 0]));
 }
 
+/// A writer that has been told to end, over a store that is marked as in use.
+fn ending(dir: &Path) -> Writer {
+    let store = Store::open(dir).unwrap();
+    store.mark(false, None).unwrap();
+    Writer {
+        state_dir: dir.to_owned(),
+        signed: 0,
+        signer: Arc::default(),
+        head: Arc::new(Mutex::new((0, ChainHash::START))),
+        store,
+        queue: Arc::new(Queue::new(3)),
+        live: Publisher::new().0,
+        retention: u64::MAX,
+    }
+}
+
+/// The mark says that ledger and page on the disk know every turn: then an outage after the end
+/// costs no number.
+#[test]
+fn only_an_end_that_left_nothing_is_one_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = ending(dir.path());
+    writer.end().unwrap();
+    assert!(writer.store.before().unwrap().clean);
+
+    let mut writer = ending(dir.path());
+    // It came after the writer had taken its last batch.
+    Sink(Arc::clone(&writer.queue)).push(Record::Attempt(attempt("kimi", 1, 1)));
+    writer.end().unwrap();
+    assert!(!writer.store.before().unwrap().clean);
+
+    let mut writer = ending(dir.path());
+    std::fs::create_dir(dir.path().join("turns-kimi.page")).unwrap();
+    assert!(writer.end().is_err(), "a page that cannot be synced");
+    assert!(!writer.store.before().unwrap().clean);
+}
+
 #[test]
 fn what_a_full_disk_kept_out_at_the_end_is_declared_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
