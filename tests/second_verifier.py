@@ -96,15 +96,13 @@ class Upstream:
         return next((g for g in self.gaps if g["from_turn"] <= turn <= g["to_turn"]), None)
 
     def before(self, turn):
-        """Epoch, slot and served key of the turn before; None where it is nowhere."""
+        """Epoch, slot and served key of the turn before; None where that is not known."""
         line = self.turns.get(turn - 1)
         if line:
             return line["epoch"], line["slot"], line["key"]
         gap = self.in_gap(turn - 1)
-        if not gap:
+        if not gap or gap["slots"] is None:
             return None
-        if gap["slots"] is None:
-            return gap["epoch"], None, None
         slot = gap["slots"][turn - 1 - gap["from_turn"]]
         epoch = self.epochs.get(gap["epoch"])
         key = epoch["keys"][epoch["ring"][slot]]["key"] if epoch else None
@@ -390,6 +388,12 @@ def forgeries(data, dice):
     yield "another key", change(key="k-00000000")
     gone = dice.choice(turns[5:])
     yield "a turn gone", rechain(lines[:gone] + lines[gone + 1 :])
+    newest = max(line["epoch"] for line in lines if line["type"] == "epoch")
+    for what, epoch in [("a", newest), ("a later epoch's", newest + 1), ("an earlier epoch's", 0)]:
+        gap = dict(type="gap", slots=None, epoch=epoch, reason="power_lost")
+        gap.update({name: lines[gone][name] for name in ("seq", "ts", "upstream")})
+        gap.update(from_turn=lines[gone]["turn"], to_turn=lines[gone]["turn"])
+        yield f"{what} gap without slots", rechain([*lines[:gone], *lines[gone + 1 :], gap])
 
 
 def damages(data, dice):

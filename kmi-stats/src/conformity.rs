@@ -249,7 +249,7 @@ impl Served {
 /// The end of a turn, for the turn after it.
 #[derive(Debug, Clone)]
 pub struct End {
-    /// The turn's epoch; `None` where its line does not say.
+    /// The turn's epoch; `None` where its line does not say, and for a gap without slots.
     pub epoch: Option<u64>,
     /// Its slot; `None` where it is not known (a gap without slots).
     pub slot: Option<usize>,

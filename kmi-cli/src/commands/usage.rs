@@ -50,6 +50,8 @@ fn sum(config: &Config, args: &UsageArgs) -> anyhow::Result<UsageReport> {
             // A line that cannot be read is `kmi verify`'s to tell, and costs no other.
             if line.starts_with(ATTEMPT)
                 && let Ok(attempt) = serde_json::from_str::<Attempt>(&line)
+                // Lines are found by the newest time before them, which a clock may have left ahead.
+                && since.is_none_or(|since| attempt.ts >= since)
             {
                 usage.add(&attempt);
             }

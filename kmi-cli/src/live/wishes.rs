@@ -126,7 +126,7 @@ fn tested_in_words(tested: &[Tested]) -> anyhow::Result<String> {
 /// Why the attempt of a line got its key, from the trace alone.
 fn explain(place: &Place, seq: u64) -> anyhow::Result<String> {
     let reader = Reader::open(place.home.state_dir())?;
-    let line = reader.lines(seq, seq).next().context("the ledger does not have it any more")??;
+    let line = reader.line(seq)?.context("the ledger does not have it any more")?;
     let Some(Record::Attempt(attempt)) = Line::parse(line.text.as_bytes())?.record else {
         anyhow::bail!("it is no attempt");
     };

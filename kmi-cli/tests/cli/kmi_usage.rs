@@ -1,6 +1,15 @@
 //! `kmi usage`: sums that were made by hand.
 
-use kmi_proxy::demo::{Act, Scenario, When, errors};
+use jiff::Timestamp;
+use kmi_core::{
+    state::Mode,
+    trace::{ModeChange, Record},
+};
+use kmi_proxy::{
+    demo::{Act, Scenario, When, errors},
+    ledger::Ledger,
+    settings::TraceSettings,
+};
 
 use crate::{
     kmi::User,
@@ -67,6 +76,27 @@ fn usage_is_summed_by_key_model_and_day() {
     assert_eq!(days["total"]["requests"], 5);
     assert_eq!(user.run("usage --since 1h --json").good().json()["total"]["requests"], 5);
     let none = user.run("usage --since 2100-01-01").good();
+    assert_eq!(none.out, "no requests in this time\n");
+}
+
+/// The stored order of lines never goes back in time, so every line after a clock that was ahead
+/// is found by that time; what counts is when an attempt ended itself.
+#[test]
+fn a_clock_that_was_ahead_once_moves_no_request_into_another_time() {
+    let upstream = Upstream::start(Scenario::healthy(2));
+    let user = upstream.user();
+    let ahead: Timestamp = "2100-01-01T00:00:00Z".parse().unwrap();
+    let state = user.path(".kmi/state");
+    let (ledger, _) = Ledger::open(&state, &TraceSettings::default(), ahead).unwrap();
+    let mode = ModeChange { ts: ahead, mode: Mode::Auto, key: None, by: "user".into() };
+    ledger.sink().push(Record::Mode(mode));
+    ledger.close().unwrap();
+    let proxy = Proxy::start(&user);
+    let body = serde_json::json!({ "model": "m", "messages": [] }).to_string();
+    assert_eq!(proxy.client().post(&body).unwrap().status, 200);
+    user.run("stop").good();
+    assert_eq!(user.run("usage --since 1h --json").good().json()["total"]["requests"], 1);
+    let none = user.run("usage --since 2099-01-01").good();
     assert_eq!(none.out, "no requests in this time\n");
 }
 

@@ -163,7 +163,7 @@ pub struct Gap {
     pub ts: Timestamp,
     /// The upstream.
     pub upstream: Arc<str>,
-    /// The epoch of the turns.
+    /// The epoch of the turns; where the slots are not known, a guess.
     pub epoch: u64,
     /// The first turn.
     pub from_turn: u64,

@@ -4,6 +4,7 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
+    process::Command,
 };
 
 use super::error::LedgerError;
@@ -38,9 +39,15 @@ pub(super) fn sync_dir(path: &Path) -> Result<(), LedgerError> {
     File::open(path).and_then(|dir| dir.sync_all()).map_err(LedgerError::io(path))
 }
 
-/// The running boot of the operating system, where it has a name: a changed one tells that what
-/// was only in memory when the process died may be lost.
+/// The running boot of the operating system, where it has a name (Linux, macOS): a changed one
+/// tells that what was only in memory when the process died may be lost.
 pub(super) fn boot_id() -> Option<String> {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(id.trim().to_owned())
+    let id = if cfg!(target_os = "macos") {
+        // It has no file, and the system call would need `unsafe`.
+        let said = Command::new("/usr/sbin/sysctl").args(["-n", "kern.bootsessionuuid"]).output();
+        String::from_utf8(said.ok()?.stdout).ok()?
+    } else {
+        fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?
+    };
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
 }

@@ -98,7 +98,7 @@ impl Ledger {
         files::create_private_dir(state_dir)?;
         let lock = StateLock::take(state_dir)?;
         let mut store = Store::open(state_dir)?;
-        let recovered = recovery::recover(&mut store, state_dir, now)?;
+        let recovered = recovery::recover(&mut store, state_dir, files::boot_id().as_deref(), now)?;
 
         let queue = Arc::new(Queue::new(capacity));
         let stored = StoredSettings::new(store.settings()?, Arc::clone(&queue));
@@ -106,6 +106,7 @@ impl Ledger {
         let (live, subscriptions) = Publisher::new();
         let signer = Arc::new(OnceLock::new());
         let writer = Writer {
+            state_dir: state_dir.to_owned(),
             signed: store.books.seq,
             signer: Arc::clone(&signer),
             store,

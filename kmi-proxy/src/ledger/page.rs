@@ -100,6 +100,12 @@ impl TurnPage {
         self.map[COUNTER..COUNTER + 8].copy_from_slice(&turn.to_le_bytes());
     }
 
+    /// Loses what it knows of a turn, as an outage may.
+    #[cfg(test)]
+    pub(super) fn forget(&mut self, turn: u64) {
+        self.write_entry(turn, u64::MAX, None);
+    }
+
     /// Marks the page as in use for as long as it lives.
     pub(super) fn taken_by(self, taken: Arc<()>) -> Self {
         Self { _taken: Some(taken), ..self }
@@ -307,6 +313,15 @@ pub(super) fn all_paths(state_dir: &Path) -> Result<Vec<PathBuf>, LedgerError> {
         Ok(paths)
     };
     list().map_err(LedgerError::io(state_dir))
+}
+
+/// Has all pages of a state directory outlive a power loss, whoever has them open.
+pub(super) fn sync_all(state_dir: &Path) -> Result<(), LedgerError> {
+    for path in all_paths(state_dir)? {
+        let file = files::open_private(&path)?;
+        map(&file).and_then(|map| map.flush()).map_err(LedgerError::io(&path))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -20,8 +20,10 @@ use crate::lock::{Condvar, Mutex};
 
 /// Most attempts that wait to be written.
 pub(super) const CAPACITY: usize = 65_536;
-/// Room beyond that for what no gap could stand for: epochs, health and mode.
-const RESERVE: usize = 4096;
+/// Room beyond that for what no gap could stand for: health and mode. As much again is for epochs
+/// alone: turns cannot be verified without the line of theirs, so no flood of others keeps it out.
+/// An epoch begins when key files have changed, seldom more than once in a disk's failure.
+pub(super) const RESERVE: usize = 4096;
 
 /// Where records go; every part of kmi that records holds one.
 #[derive(Debug, Clone)]
@@ -114,8 +116,11 @@ impl Queue {
 
     fn push(&self, record: Record) {
         let mut state = self.state.lock();
-        let is_attempt = matches!(record, Record::Attempt(_));
-        let room = if is_attempt { self.capacity } else { self.capacity + RESERVE };
+        let room = match record {
+            Record::Attempt(_) => self.capacity,
+            Record::Epoch(_) => self.capacity + 2 * RESERVE,
+            _ => self.capacity + RESERVE,
+        };
         if state.records.len() < room && !state.closed {
             // The writer that waits for a first one is woken by it; then it lets them gather.
             let wakes = state.records.is_empty();
@@ -229,17 +234,20 @@ impl Queue {
         state.closing
     }
 
-    /// For the writer: nothing is taken any more, and what it has in hand stays unwritten.
-    pub(super) fn closed(&self) {
+    /// For the writer: nothing is taken any more, and what it has in hand stays unwritten. Whether
+    /// nothing was left behind.
+    pub(super) fn closed(&self) -> bool {
         let mut state = self.state.lock();
         state.closed = true;
         let left = state.records.len() + mem::take(&mut state.in_hand);
         let left = u64::try_from(left).unwrap_or(u64::MAX);
+        let nothing_left = left == 0 && state.lost.is_empty();
         state.records = Vec::new();
         self.dropped.fetch_add(left, Ordering::Relaxed);
         self.recording.store(false, Ordering::Relaxed);
         drop(state);
         self.done.notify_all();
+        nothing_left
     }
 }
 

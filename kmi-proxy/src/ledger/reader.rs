@@ -113,7 +113,14 @@ impl Reader {
         Ok(lines)
     }
 
-    /// The lines `from..=to`, as they are stored; those that do not exist yet are not waited for.
+    /// One line; `None` where there is none of this number, or none any more.
+    pub fn line(&self, seq: u64) -> Result<Option<StoredLine>, LedgerError> {
+        let sql = "SELECT seq, line FROM lines WHERE seq = ?1";
+        Ok(self.db.query_row(sql, [signed(seq)], StoredLine::of).optional()?)
+    }
+
+    /// The lines `from..=to`, as they are stored; those that do not exist yet are not waited for,
+    /// and those that retention took are an error.
     pub fn lines(&self, from: u64, to: u64) -> Lines<'_> {
         Lines { reader: self, next: from, to, chunk: VecDeque::new() }
     }
@@ -214,6 +221,13 @@ impl Reader {
             }
             bytes += line.text.len();
             lines.push_back(line);
+        }
+        // None of them is left, or none is written yet.
+        if lines.is_empty()
+            && let Some((found, _)) = self.span()?
+            && from < found
+        {
+            return Err(LedgerError::Retired { expected: from, found });
         }
         Ok(lines)
     }

@@ -22,7 +22,6 @@ use kmi_core::{
 
 use super::{
     error::LedgerError,
-    files,
     lost::MAX_SLOTS_PER_GAP,
     page::{self, ENTRIES, PageError, TurnPage},
     progress::Progress,
@@ -91,12 +90,12 @@ struct Pages {
 pub(super) fn recover(
     store: &mut Store,
     state_dir: &Path,
+    boot: Option<&str>,
     now: Timestamp,
 ) -> Result<Recovered, LedgerError> {
     let before = store.before()?;
-    let boot = files::boot_id();
-    // Without a name for the boot (not on Linux) an outage shows only in the page itself.
-    let same_boot = before.boot.is_none() || boot.is_none() || before.boot == boot;
+    // Without a name for the boot every death may have been an outage that set the pages back.
+    let same_boot = boot.is_some() && (before.boot.is_none() || before.boot.as_deref() == boot);
     let mut pages = Pages::open(state_dir, store.books.upstreams.keys())?;
     let mut recovered = Recovered::default();
     let mut gaps = Vec::new();
@@ -107,13 +106,14 @@ pub(super) fn recover(
         let given_out = page.map_or(0, TurnPage::last_turn);
         let newest = given_out.max(progress.last_turn);
         let reason = if same_boot { "process_died" } else { "power_lost" };
-        declared.gaps(newest, reason, &mut gaps);
+        let mut lost = declared.gaps(newest, reason);
+        declared.date(&mut lost, store)?;
 
         let trusted = same_boot && page.is_some() && given_out >= progress.last_turn;
         let in_use = newest > 0 || pages.damaged.contains_key(&upstream);
         if !before.clean && !trusted && in_use {
             let reason = if same_boot { "page_lost" } else { "power_lost" };
-            gaps.push(declared.gap((newest + 1, newest + SKIP), None, reason));
+            lost.push(declared.gap((newest + 1, newest + SKIP), None, reason));
             recovered.notes.push(format!(
                 "upstream {upstream}: turns {} to {} are left out, because after an outage nobody \
                  knows which of them were given out",
@@ -121,12 +121,13 @@ pub(super) fn recover(
                 newest + SKIP
             ));
         }
+        gaps.extend(lost.into_iter().map(Record::Gap));
     }
     recovered.gaps = gaps.len();
     store.append(gaps.iter(), &BTreeMap::new(), true)?;
     store.close_old_epochs()?;
     pages.settle(store, state_dir, &mut recovered)?;
-    store.mark(false, boot.as_deref())?;
+    store.mark(false, boot)?;
     store.append(std::iter::empty::<&Record>(), &BTreeMap::new(), true)?;
     for (upstream, progress) in &store.books.upstreams {
         let page = pages.whole.get(upstream);
@@ -168,18 +169,20 @@ struct Declaration<'a> {
 impl Declaration<'_> {
     /// Gaps for all turns up to `newest` that are in no line. None of them spans two epochs, or
     /// mixes turns whose slots are known with others.
-    fn gaps(&self, newest: u64, reason: &str, gaps: &mut Vec<Record>) {
+    fn gaps(&self, newest: u64, reason: &str) -> Vec<Gap> {
+        let mut gaps = Vec::new();
         for (from, to) in self.progress.missing(newest) {
             // What fell out of the page's ring need not be looked up turn by turn.
             let oldest_known = (newest + 1).saturating_sub(ENTRIES).max(from);
             if from < oldest_known {
                 gaps.push(self.gap((from, to.min(oldest_known - 1)), None, reason));
             }
-            self.known_gaps(oldest_known, to, reason, gaps);
+            self.known_gaps(oldest_known, to, reason, &mut gaps);
         }
+        gaps
     }
 
-    fn known_gaps(&self, from: u64, to: u64, reason: &str, gaps: &mut Vec<Record>) {
+    fn known_gaps(&self, from: u64, to: u64, reason: &str, gaps: &mut Vec<Gap>) {
         let lookup = |turn| self.page.and_then(|page| page.lookup(turn));
         let mut start = from;
         while start <= to {
@@ -205,21 +208,35 @@ impl Declaration<'_> {
         (from_turn, to_turn): (u64, u64),
         known: Option<(u64, Vec<usize>)>,
         reason: &str,
-    ) -> Record {
+    ) -> Gap {
         let (epoch, slots) = match known {
             Some((epoch, slots)) => (epoch, Some(slots)),
             None => (self.progress.epoch, None),
         };
         let upstream = Arc::clone(self.upstream);
-        Record::Gap(Gap {
-            ts: self.now,
-            upstream,
-            epoch,
-            from_turn,
-            to_turn,
-            slots,
-            reason: reason.into(),
-        })
+        Gap { ts: self.now, upstream, epoch, from_turn, to_turn, slots, reason: reason.into() }
+    }
+
+    /// Gives gaps without slots the epoch of the next turn that is known: a turn of an older ring
+    /// may follow them. Only what is above every known turn is of the newest one.
+    ///
+    /// Costs a look at every line, so it is done where there are such gaps only.
+    fn date(&self, gaps: &mut [Gap], store: &Store) -> Result<(), LedgerError> {
+        let unknown = |gap: &&mut Gap| gap.slots.is_none();
+        let Some(first) = gaps.iter_mut().find(unknown).map(|gap| gap.from_turn) else {
+            return Ok(());
+        };
+        // Epochs grow with the turns, so the newest turn of each says it of all before it.
+        let mut newest = store.newest_turns(self.upstream, first)?;
+        for gap in gaps.iter().filter(|gap| gap.slots.is_some()) {
+            let turn = newest.entry(gap.epoch).or_default();
+            *turn = gap.to_turn.max(*turn);
+        }
+        for gap in gaps.iter_mut().filter(unknown) {
+            let next = newest.iter().find(|(_, turn)| **turn > gap.to_turn);
+            gap.epoch = next.map_or(gap.epoch, |(epoch, _)| *epoch);
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 //! same transaction.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,6 +11,7 @@ use std::{
 use jiff::Timestamp;
 use kmi_core::trace::{ChainHash, Epoch, Record, seal};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Params, Transaction, params};
+use serde::Deserialize;
 
 use super::{error::LedgerError, files, progress::Progress, schema};
 
@@ -46,6 +48,14 @@ pub(super) struct Books {
     pub(super) bytes: u64,
     /// The turns of each upstream.
     pub(super) upstreams: BTreeMap<Arc<str>, Progress>,
+}
+
+/// Whose turn a line tells of.
+#[derive(Deserialize)]
+struct Whose<'a> {
+    epoch: u64,
+    #[serde(borrow)]
+    upstream: Cow<'a, str>,
 }
 
 /// How the writer before this one ended.
@@ -167,6 +177,28 @@ impl Store {
         let Some((seq, line)) = row else { return Ok(None) };
         let damaged = |what| LedgerError::Damaged { seq: seq.unsigned_abs(), what };
         serde_json::from_str(&line).map(Some).map_err(|error| damaged(error.to_string()))
+    }
+
+    /// Of each epoch of an upstream, the newest turn that has a line, where that is above `turn`.
+    pub(super) fn newest_turns(
+        &self,
+        upstream: &str,
+        turn: u64,
+    ) -> Result<BTreeMap<u64, u64>, LedgerError> {
+        let mut query = self.db.prepare("SELECT turn, line FROM lines WHERE turn > ?1")?;
+        let mut rows = query.query([signed(turn)])?;
+        let mut newest = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let turn = row.get::<_, i64>(0)?.unsigned_abs();
+            // What cannot be read is for `kmi verify` to tell.
+            let line = row.get_ref(1)?.as_bytes().unwrap_or_default();
+            let Ok(of) = serde_json::from_slice::<Whose<'_>>(line) else { continue };
+            if of.upstream == upstream {
+                let known: &mut u64 = newest.entry(of.epoch).or_default();
+                *known = turn.max(*known);
+            }
+        }
+        Ok(newest)
     }
 
     /// All settings.

@@ -241,6 +241,13 @@ fn a_retired_line_is_an_error_not_a_hole() {
     let read: Result<Vec<_>, _> = reader.lines(1, last).collect();
     let Err(LedgerError::Retired { expected: 1, found }) = read else { panic!("{read:?}") };
     assert_eq!(found, first);
+
+    // Also where no line of the range is left: an export would end as if it were whole.
+    let read: Result<Vec<_>, _> = reader.lines(1, first - 1).collect();
+    let Err(LedgerError::Retired { expected: 1, found }) = read else { panic!("{read:?}") };
+    assert_eq!(found, first);
+    let to_come: Result<Vec<_>, _> = reader.lines(last + 1, last + 9).collect();
+    assert_eq!(to_come.unwrap(), [], "what is not written yet is no loss");
 }
 
 #[test]

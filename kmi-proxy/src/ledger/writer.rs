@@ -6,6 +6,7 @@
 //! nothing is lost before the queue is full.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -17,6 +18,7 @@ use parking_lot::Mutex;
 use super::{
     error::LedgerError,
     live::Publisher,
+    page,
     queue::{Queue, Work},
     store::{SettingChanges, Store},
 };
@@ -39,6 +41,8 @@ pub(super) type SharedHead = Arc<Mutex<(u64, ChainHash)>>;
 /// All that the thread owns.
 #[derive(Debug)]
 pub(super) struct Writer {
+    /// Where the turn pages are.
+    pub(super) state_dir: PathBuf,
     pub(super) store: Store,
     pub(super) queue: Arc<Queue>,
     pub(super) live: Publisher,
@@ -149,10 +153,16 @@ impl Writer {
     }
 
     /// The last words of a writer that stops in order.
-    fn end(&mut self) -> Result<(), LedgerError> {
-        self.store.mark(true, None)?;
+    ///
+    /// The mark vouches that the disk knows of every turn, whatever happens to the machine now. So
+    /// the pages go to the disk first, after the last line that could be taken.
+    pub(super) fn end(&mut self) -> Result<(), LedgerError> {
+        let nothing_left = self.queue.closed();
+        let synced = page::sync_all(&self.state_dir);
+        self.store.mark(nothing_left && synced.is_ok(), None)?;
         self.store.append(std::iter::empty::<&Record>(), &SettingChanges::new(), true)?;
-        self.store.checkpoint()
+        self.store.checkpoint()?;
+        synced
     }
 }
 

@@ -119,8 +119,7 @@ fn lines(reader: &Reader, before: Option<u64>, limit: u64) -> Found {
 }
 
 fn why(reader: &Reader, seq: u64) -> Found {
-    let Some(line) = reader.lines(seq, seq).next() else { return Ok(None) };
-    let line = line?;
+    let Some(line) = reader.line(seq)? else { return Ok(None) };
     let Ok(Line { record: Some(Record::Attempt(attempt)), .. }) = Line::parse(line.text.as_bytes())
     else {
         return Ok(None);

@@ -14,6 +14,7 @@ use kmi_core::{
     eligible::KeySet,
     ring::{Ring, Seat},
     rotation::Turn,
+    trace::Gap,
 };
 
 fn verify_records(records: &[Record]) -> Report {
@@ -182,6 +183,29 @@ fn gaps_with_slots_spoil_nothing_and_gaps_without_do() {
     assert_eq!((unknown.unlinked, unknown.conforming), (1, 97));
     let wrong = with(Some(vec![1, 2, 2]));
     assert_eq!((wrong.verdict, wrong.violations, wrong.conforming), (Verdict::Violated, 1, 96));
+}
+
+/// Whoever declared it did not know the turns either, so what it says of their epoch proves nothing.
+#[test]
+fn the_epoch_of_a_gap_without_slots_is_held_against_nobody() {
+    let mut whole = rotation(&[1; 4], 100);
+    whole.insert(51, Record::Epoch(epoch(2, &Ring::new(&[Seat::default(); 4]).unwrap(), Some(1))));
+    whole[52..].iter_mut().for_each(|it| attempt_of(it).epoch = 2);
+    // Turn 30 in the middle of epoch 1, turn 50 at its end, turn 51 at the beginning of epoch 2.
+    for (at, claimed) in [(30, 2), (30, 0), (50, 2), (52, 1), (52, 3)] {
+        let mut records = whole.clone();
+        let turn = attempt_of(&mut records[at]).turn.unwrap();
+        let gap = Record::Gap(Gap { epoch: claimed, ..gap(turn, turn, None) });
+        records.remove(at);
+        for place in [at, records.len()] {
+            let mut records = records.clone();
+            records.insert(place, gap.clone());
+            let report = verify_records(&records);
+            assert_eq!(report.findings, [], "turn {turn}, epoch {claimed}, line {place}");
+            assert_eq!(report.all.verdict, Verdict::Incomplete);
+            assert_eq!((report.all.conforming, report.all.unlinked), (99, 1));
+        }
+    }
 }
 
 #[test]

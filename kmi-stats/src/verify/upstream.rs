@@ -312,7 +312,8 @@ impl Upstream {
             let key = epoch.ring.ring.key_at(slot);
             Served::Of(Arc::clone(&epoch.ring), key)
         });
-        let end = End { epoch: Some(gap.epoch), slot, served };
+        // Where the slots are not known, the epoch is not either: it is a guess of whoever declared it.
+        let end = End { epoch: slot.map(|_| gap.epoch), slot, served };
         let Ok(Met { later, .. }) = self.spans.add(from, to, end, || None) else {
             return self.loose(seq, Some(from), &Violation::Reused, found);
         };

@@ -9,6 +9,8 @@ use crate::ledger::{
     store::SettingChanges,
 };
 
+const BOOT: Option<&str> = Some("this boot");
+
 /// A state directory whose process dies when `die` is called.
 struct Home {
     dir: tempfile::TempDir,
@@ -19,7 +21,7 @@ struct Home {
 fn home() -> Home {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
-    recover(&mut store, dir.path(), at(0)).unwrap();
+    recover(&mut store, dir.path(), BOOT, at(0)).unwrap();
     let page = TurnPage::create(&page::path_for(dir.path(), "kimi"), "kimi", 0).unwrap();
     Home { dir, store, page }
 }
@@ -47,9 +49,13 @@ fn slot(turn: u64) -> usize {
 }
 
 fn restart(dir: &Path) -> (Recovered, Vec<Gap>) {
+    restart_in(dir, BOOT)
+}
+
+fn restart_in(dir: &Path, boot: Option<&str>) -> (Recovered, Vec<Gap>) {
     let mut store = Store::open(dir).unwrap();
     let first = store.books.seq;
-    let recovered = recover(&mut store, dir, at(500)).unwrap();
+    let recovered = recover(&mut store, dir, boot, at(500)).unwrap();
     let mut query = store.db.prepare("SELECT line FROM lines WHERE seq > ?1 ORDER BY seq").unwrap();
     let lines = query.query_map([i64::try_from(first).unwrap()], |row| row.get::<_, String>(0));
     let gaps: Vec<Gap> =
@@ -215,6 +221,52 @@ fn turns_that_fell_out_of_the_page_have_no_slots() {
     );
 }
 
+/// A long stream of the ring before is under way when the page is lost: the turns after it tell of
+/// which ring it was, not the newest one.
+#[test]
+fn a_gap_without_slots_is_of_the_epoch_of_the_turn_after_it() {
+    let mut home = home();
+    home.append(&[Record::Epoch(epoch("kimi", 1, 3)), Record::Epoch(epoch("kimi", 2, 3))]);
+    (1..=5).for_each(|turn| home.give_out(turn, 1));
+    (6..=8).for_each(|turn| home.give_out(turn, 2));
+    // The later ring's turn ended first, and another upstream has turns of these numbers.
+    home.end(7, 2);
+    home.append(&[Record::Epoch(epoch("other", 9, 3))]);
+    (1..=8).for_each(|turn| home.append(&[Record::Attempt(attempt("other", turn, 9))]));
+    [2, 4, 5].into_iter().for_each(|turn| home.end(turn, 1));
+    home.append(&[Record::Epoch(epoch("kimi", 3, 3))]);
+    let dir = home.die();
+    fs::remove_file(page::path_for(dir.path(), "kimi")).unwrap();
+    let (_, gaps) = restart(dir.path());
+    let of_kimi: Vec<Gap> = gaps.into_iter().filter(|gap| &*gap.upstream == "kimi").collect();
+    assert_eq!(
+        runs(&of_kimi),
+        [
+            (1, 1, 1, None, "process_died"),
+            (1, 3, 3, None, "process_died"),
+            (2, 6, 6, None, "process_died"),
+            (3, 8, 7 + SKIP, None, "page_lost"),
+        ]
+    );
+}
+
+/// The same where a part of the page is whole: what it still knows tells of what is before it.
+#[test]
+fn what_the_page_still_knows_dates_the_gap_before() {
+    let mut home = home();
+    home.append(&[Record::Epoch(epoch("kimi", 1, 3))]);
+    (1..=3).for_each(|turn| home.give_out(turn, 1));
+    home.append(&[Record::Epoch(epoch("kimi", 2, 3))]);
+    home.give_out(4, 2);
+    home.end(4, 2);
+    home.page.forget(1);
+    let (_, gaps) = restart(home.die().path());
+    assert_eq!(
+        runs(&gaps),
+        [(1, 1, 1, None, "process_died"), (1, 2, 3, Some(vec![1, 2]), "process_died")]
+    );
+}
+
 #[test]
 fn long_gaps_are_several_lines() {
     let mut home = home();
@@ -283,12 +335,26 @@ fn after_an_outage_numbers_are_left_out() {
     home.store.mark(false, Some("another boot")).unwrap();
     let dir = home.die();
     let (_, gaps) = restart(dir.path());
-    if files::boot_id().is_some() {
-        assert_eq!(
-            runs(&gaps),
-            [(1, 2, 3, Some(vec![1, 2]), "power_lost"), (1, 4, 3 + SKIP, None, "power_lost"),]
-        );
-    }
+    assert_eq!(
+        runs(&gaps),
+        [(1, 2, 3, Some(vec![1, 2]), "power_lost"), (1, 4, 3 + SKIP, None, "power_lost"),]
+    );
+}
+
+/// Where the boot has no name, an outage cannot be told from a death: the page may have been set
+/// back, and only a stop in order vouches for it.
+#[test]
+fn where_the_boot_has_no_name_numbers_are_left_out_unless_it_was_a_stop_in_order() {
+    let mut home = home();
+    home.append(&[Record::Epoch(epoch("kimi", 1, 3))]);
+    home.give_out(1, 1);
+    home.end(1, 1);
+    let dir = home.die();
+    let (_, gaps) = restart_in(dir.path(), None);
+    assert_eq!(runs(&gaps), [(1, 2, 1 + SKIP, None, "power_lost")]);
+
+    Store::open(dir.path()).unwrap().mark(true, None).unwrap();
+    assert!(restart_in(dir.path(), None).1.is_empty());
 }
 
 #[test]
@@ -349,7 +415,7 @@ proptest! {
         let mut epoch_of = BTreeMap::new();
         for life in lives {
             let mut store = Store::open(dir.path()).unwrap();
-            let recovered = recover(&mut store, dir.path(), at(9)).unwrap();
+            let recovered = recover(&mut store, dir.path(), BOOT, at(9)).unwrap();
             let resumed = recovered.upstreams.get("kimi").cloned().unwrap_or_default();
             prop_assert_eq!(resumed.last_turn, last);
             let path = page::path_for(dir.path(), "kimi");
@@ -385,7 +451,7 @@ proptest! {
             }
         }
         let mut store = Store::open(dir.path()).unwrap();
-        let recovered = recover(&mut store, dir.path(), at(9)).unwrap();
+        let recovered = recover(&mut store, dir.path(), BOOT, at(9)).unwrap();
         let resumed = recovered.upstreams.get("kimi").cloned().unwrap_or_default();
         prop_assert_eq!(resumed.last_turn, last);
         if epoch_now > 0 && last > 0 {

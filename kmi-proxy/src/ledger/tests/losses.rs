@@ -1,6 +1,6 @@
 //! What a full queue or a full disk keeps out is declared.
 
-use super::*;
+use super::{super::queue::RESERVE, *};
 
 #[test]
 fn an_overflowing_queue_declares_the_turns_it_lost() {
@@ -42,6 +42,28 @@ fn an_overflowing_queue_declares_the_turns_it_lost() {
     let expected: BTreeMap<_, _> =
         (1..=20).map(|turn| (turn, attempt("kimi", turn, 1).slot)).collect();
     assert_eq!(seen, expected);
+}
+
+/// Without its epoch's line no turn can be verified, so what else waits does not keep it out.
+#[test]
+fn a_flood_of_other_lines_leaves_room_for_epochs() {
+    let queue = Arc::new(Queue::new(3));
+    let sink = Sink(Arc::clone(&queue));
+    let flood = |n: usize| (0..n as u64).for_each(|n| sink.push(mode(n)));
+    let begin = |n: usize| {
+        (1..=n as u64).for_each(|n| sink.push(Record::Epoch(epoch("kimi", n, 1))));
+    };
+    flood(3 + RESERVE + 5);
+    assert_eq!(sink.dropped(), 5);
+    begin(RESERVE);
+    assert_eq!(sink.dropped(), 5);
+    begin(2);
+    flood(1);
+    sink.push(Record::Attempt(attempt("kimi", 1, 1)));
+    assert_eq!(sink.dropped(), 9, "there is a bound for everything");
+    let kept = queue.take(Vec::new()).records;
+    let epochs = kept.iter().filter(|it| matches!(it, Record::Epoch(_))).count();
+    assert_eq!((kept.len(), epochs), (3 + 2 * RESERVE, RESERVE));
 }
 
 /// A disk that takes no lines, until it is dropped.
@@ -92,6 +114,43 @@ fn while_the_disk_refuses_lines_are_kept_then_counted_then_declared() {
     let Some(Record::Gap(gap)) = &lines[4].record else { panic!("no gap") };
     assert_eq!((gap.from_turn, gap.to_turn, &*gap.reason), (5, 10, "disk_error"));
     assert_eq!(gap.slots, Some(vec![1, 2, 0, 1, 2, 0]));
+}
+
+/// A writer that has been told to end, over a store that is marked as in use.
+fn ending(dir: &Path) -> Writer {
+    let store = Store::open(dir).unwrap();
+    store.mark(false, None).unwrap();
+    Writer {
+        state_dir: dir.to_owned(),
+        signed: 0,
+        signer: Arc::default(),
+        head: Arc::new(Mutex::new((0, ChainHash::START))),
+        store,
+        queue: Arc::new(Queue::new(3)),
+        live: Publisher::new().0,
+        retention: u64::MAX,
+    }
+}
+
+/// The mark says that ledger and page on the disk know every turn: then an outage after the end
+/// costs no number.
+#[test]
+fn only_an_end_that_left_nothing_is_one_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = ending(dir.path());
+    writer.end().unwrap();
+    assert!(writer.store.before().unwrap().clean);
+
+    let mut writer = ending(dir.path());
+    // It came after the writer had taken its last batch.
+    Sink(Arc::clone(&writer.queue)).push(Record::Attempt(attempt("kimi", 1, 1)));
+    writer.end().unwrap();
+    assert!(!writer.store.before().unwrap().clean);
+
+    let mut writer = ending(dir.path());
+    std::fs::create_dir(dir.path().join("turns-kimi.page")).unwrap();
+    assert!(writer.end().is_err(), "a page that cannot be synced");
+    assert!(!writer.store.before().unwrap().clean);
 }
 
 #[test]

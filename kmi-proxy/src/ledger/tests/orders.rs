@@ -86,7 +86,8 @@ impl World {
             let nothing = work.is_empty() && work.flush.is_none();
             while !(nothing || self.commit(&work)) {
                 if last_try {
-                    return queue.closed();
+                    queue.closed();
+                    return;
                 }
                 last_try = queue.failed("the disk is full", Duration::ZERO);
             }
@@ -96,7 +97,8 @@ impl World {
                 let _ = follower.send(());
             }
             if work.closing {
-                return queue.closed();
+                queue.closed();
+                return;
             }
         }
     }

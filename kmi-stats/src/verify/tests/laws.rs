@@ -145,8 +145,7 @@ impl Proxy {
         self.records.extend(self.ended.into_iter().map(|(_, record)| record));
         for turn in self.lost {
             let slots = slots_known.then(|| vec![turn.slot]);
-            let gap =
-                kmi_core::trace::Gap { epoch: turn.epoch, ..gap(turn.number, turn.number, slots) };
+            let gap = Gap { epoch: turn.epoch, ..gap(turn.number, turn.number, slots) };
             self.records.push(Record::Gap(gap));
         }
         self.records
