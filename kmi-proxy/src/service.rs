@@ -61,7 +61,7 @@ pub(crate) async fn serve(
         }
         Route::Upstream { name, surface, rest, .. } => match live.pool(name) {
             Some(pool) => {
-                if request.method() == Method::GET && rest == quota_poll::USAGES {
+                if request.method() == Method::GET && path(rest) == quota_poll::USAGES {
                     // The quota of one key would tell nothing of what the pool can do.
                     let limit = live.settings.health.quota_timeout;
                     if let Some(usages) = Box::pin(quota_poll::usages(pool, limit)).await {
@@ -76,4 +76,9 @@ pub(crate) async fn serve(
             }
         },
     }
+}
+
+/// What stands before the query.
+fn path(rest: &str) -> &str {
+    rest.split('?').next().unwrap_or(rest)
 }

@@ -165,7 +165,7 @@ async fn a_body_that_breaks_off_never_looks_whole() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_that_breaks_off_is_a_502() -> anyhow::Result<()> {
     for answer in [
-        "HTTP/1.1 429 Too Many\r\nContent-Length: 100\r\n\r\n{\"error\":",
+        "HTTP/1.1 500 Oh No\r\nContent-Length: 100\r\n\r\n{\"error\":",
         "HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
     ] {
         let upstream = Scripted::start(vec![then_close(answer)]).await?;
@@ -173,6 +173,34 @@ async fn an_error_that_breaks_off_is_a_502() -> anyhow::Result<()> {
         let wire = seen(&proxy).await?;
         assert!(wire.starts_with("HTTP/1.1 502 "), "{wire}");
         assert_eq!(only(&proxy).await?.outcome.as_str(), "upstream_cut");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_the_key_is_one_though_its_body_never_ends() -> anyhow::Result<()> {
+    let refusals = [
+        "HTTP/1.1 429 Too Many\r\nRetry-After: 30\r\nContent-Length: 100\r\n\r\n{\"error\":",
+        "HTTP/1.1 429 Too Many\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n",
+        "HTTP/1.1 402 Pay\r\nContent-Length: 100\r\n\r\n",
+    ];
+    for refusal in refusals {
+        for step in [then_close(refusal), then_keep(refusal)] {
+            let good = then_keep("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood");
+            let upstream = Scripted::start(vec![step, good]).await?;
+            let proxy = TestProxy::start_with(Scenario::healthy(2), |settings| {
+                settings.upstreams[0].base_url = upstream.base_url();
+                settings.upstreams[0].idle_timeout = std::time::Duration::from_millis(300);
+            })
+            .await?;
+            let wire = seen(&proxy).await?;
+            assert!(wire.starts_with("HTTP/1.1 200 ") && wire.ends_with("good"), "{wire}");
+            let attempts = proxy.attempts_when(2).await?;
+            assert_ne!(attempts[0].key, attempts[1].key, "{refusal}");
+            let rows = proxy.engine.rotor().snapshot(jiff::Timestamp::now()).keys;
+            let rest = rows.iter().filter(|row| row.reason.is_some()).count();
+            assert_eq!(rest, 1, "the refused key rests: {refusal}");
+        }
     }
     Ok(())
 }

@@ -95,6 +95,17 @@ async fn a_key_in_a_compressed_error_is_masked_and_another_one_passes_as_it_is()
     let words = proxy.attempts()?[0].error.clone();
     assert_eq!(words.as_deref(), Some("what is sk-…0001?"));
 
+    // A decoder reads all members, and JSON undoes its escapes: so do clients.
+    let parts = [gzip(&echo[..30])?, gzip(&echo[30..])?].concat();
+    let escaped = br#"{"error":{"message":"what is sk\u002ddemo-key-0001?"}}"#;
+    for (headers, body) in [(&headers[..], parts), (&headers[..1], escaped.to_vec())] {
+        let proxy = first_key(1, reply(500, headers, body)).await?;
+        let answer = proxy.client().await?.chat(false).await?;
+        assert_eq!(answer.text(), "{\"error\":{\"message\":\"what is sk-…0001?\"}}");
+        let words = proxy.attempts()?[0].error.clone();
+        assert_eq!(words.as_deref(), Some("what is sk-…0001?"));
+    }
+
     let harmless = gzip(b"{\"error\":{\"message\":\"no\"}}")?;
     let proxy = first_key(1, reply(400, &headers, harmless.clone())).await?;
     let answer = proxy.client().await?.chat(false).await?;

@@ -66,8 +66,10 @@ async fn usages_is_one_answer_for_the_whole_pool() -> anyhow::Result<()> {
     assert!(json["usages"]["limit_7d"]["used_ratio"].is_number(), "{json}");
     assert_eq!(proxy.attempts()?.len(), 0, "kmi's own answer is no turn");
     let asked = proxy.upstream.requests_per_key();
-    client.fetch(client.request(Method::GET, "/v1/usages"), "").await?;
+    let again = client.fetch(client.request(Method::GET, "/v1/usages?x=1"), "").await?;
+    assert_eq!(again.json(), json, "a query changes nothing");
     assert_eq!(proxy.upstream.requests_per_key(), asked, "what is known is not asked again");
+    assert_eq!(proxy.attempts()?.len(), 0);
     Ok(())
 }
 

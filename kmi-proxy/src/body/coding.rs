@@ -47,7 +47,7 @@ impl Coding {
         // What is broken is found out by whoever reads what came before.
         let _ = match self {
             Self::Identity => body.take(most).read_to_end(&mut plain),
-            Self::Gzip => read::GzDecoder::new(body).take(most).read_to_end(&mut plain),
+            Self::Gzip => read::MultiGzDecoder::new(body).take(most).read_to_end(&mut plain),
             Self::Zlib => read::ZlibDecoder::new(body).take(most).read_to_end(&mut plain),
             Self::Brotli => {
                 let decoder = brotli_decompressor::Decompressor::new(body, BROTLI_BUFFER);
@@ -74,7 +74,7 @@ pub(crate) struct Decoder<W: Write> {
 #[derive(Debug)]
 enum Way<W: Write> {
     Identity(W),
-    Gzip(Box<write::GzDecoder<W>>),
+    Gzip(Box<write::MultiGzDecoder<W>>),
     Zlib(Box<write::ZlibDecoder<W>>),
 }
 
@@ -83,7 +83,7 @@ impl<W: Write> Decoder<W> {
     pub(crate) fn new(coding: Coding, into: W) -> Option<Self> {
         let way = match coding {
             Coding::Identity => Way::Identity(into),
-            Coding::Gzip => Way::Gzip(Box::new(write::GzDecoder::new(into))),
+            Coding::Gzip => Way::Gzip(Box::new(write::MultiGzDecoder::new(into))),
             Coding::Zlib => Way::Zlib(Box::new(write::ZlibDecoder::new(into))),
             Coding::Brotli | Coding::Zstd => return None,
         };
@@ -208,6 +208,19 @@ mod tests {
                 decoder.feed(b"after the end");
                 assert!(*decoder.end() == text);
             }
+        }
+    }
+
+    #[test]
+    fn all_members_of_a_gzip_body_are_read() {
+        let body = [gzip(b"one, "), gzip(b""), gzip(b"two")].concat();
+        assert_eq!(Coding::Gzip.decoded(&body, 100), b"one, two");
+        let trailing = [&body[..], b"garbage"].concat();
+        assert_eq!(Coding::Gzip.decoded(&trailing, 100), b"one, two");
+        for size in [1, 7, usize::MAX] {
+            let mut decoder = Decoder::new(Coding::Gzip, Vec::new()).unwrap();
+            body.chunks(size).for_each(|piece| decoder.feed(piece));
+            assert_eq!(decoder.end(), b"one, two", "in pieces of {size}");
         }
     }
 

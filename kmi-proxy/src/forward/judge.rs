@@ -65,21 +65,41 @@ pub(crate) fn may_have_been_carried_out(verdict: &Verdict) -> bool {
     )
 }
 
-/// Reads an error's body, up to 64 KiB of it; `true` when that is all of it.
-pub(crate) async fn read(
-    response: &mut Response<upstream::Answer>,
-    idle: Duration,
-) -> Result<(Bytes, bool), (Verdict, Refusal)> {
-    if response.status().is_informational() {
-        let error = SendError::Protocol("it switches protocols though nobody asked".to_owned());
-        return Err(failure(&error));
-    }
+/// What came of an error's body.
+#[derive(Debug)]
+pub(crate) struct Read {
+    /// At most 64 KiB, and the rest of the last piece.
+    pub(crate) body: Bytes,
+    pub(crate) end: End,
+}
+
+/// Where reading an error's body ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// With the body.
+    Whole,
+    /// More of it comes.
+    More,
+    /// Before its end: what that means, should what came not say enough.
+    Broken(Box<(Verdict, Refusal)>),
+}
+
+/// Reads an error's body, up to 64 KiB of it.
+pub(crate) async fn read(response: &mut Response<upstream::Answer>, idle: Duration) -> Read {
+    let mut body = BytesMut::new();
     let limit = idle.min(ERROR_BODY_TIME);
-    match tokio::time::timeout(limit, beginning(response.body_mut())).await {
-        Ok(Ok(read)) => Ok(read),
-        Ok(Err(error)) => Err(cut(&error)),
-        Err(_) => Err(failure(&SendError::Timeout(limit))),
-    }
+    let reading = beginning(response.body_mut(), &mut body);
+    let end = match tokio::time::timeout(limit, reading).await {
+        Ok(Ok(end)) => end,
+        Ok(Err(error)) => End::Broken(Box::new(cut(&error))),
+        Err(_) => End::Broken(Box::new(failure(&SendError::Timeout(limit)))),
+    };
+    Read { body: body.freeze(), end }
+}
+
+/// What an answer that is none means: an upgrade, for which nobody asked.
+pub(crate) fn upgraded() -> (Verdict, Refusal) {
+    failure(&SendError::Protocol("it switches protocols though nobody asked".to_owned()))
 }
 
 /// Judges an error answer by its status, its headers and the plain text of its body.
@@ -98,18 +118,17 @@ pub(crate) fn answer(
     classify(&Answer { kind, status: status.as_u16(), retry, body: text }, now)
 }
 
-async fn beginning(body: &mut upstream::Answer) -> Result<(Bytes, bool), h1::Error> {
-    let mut all = BytesMut::new();
+async fn beginning(body: &mut upstream::Answer, all: &mut BytesMut) -> Result<End, h1::Error> {
     while !body.is_end_stream() {
         let Some(frame) = body.frame().await else { break };
         if let Ok(data) = frame?.into_data() {
             all.extend_from_slice(&data);
         }
         if all.len() > MAX_BODY {
-            return Ok((all.freeze(), false));
+            return Ok(End::More);
         }
     }
-    Ok((all.freeze(), true))
+    Ok(End::Whole)
 }
 
 /// What a failed sending means: the verdict on the attempt, and the answer to the client.

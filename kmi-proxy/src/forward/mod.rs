@@ -34,6 +34,7 @@ use self::{
     facts::Facts,
     files::UploadScan,
     intake::Intake,
+    judge::End,
     retry::is_the_upstreams,
     rewrite::Template,
 };
@@ -218,14 +219,10 @@ impl<'a> Journey<'a> {
         attempt.sends(sent);
         let request = self.template.with(&attempt.picked().key.secret, body);
         match self.upstream.origin(self.surface).send(request).await {
-            Err(error) => {
-                let (verdict, refusal) = judge::failure(&error);
-                attempt.end(&verdict);
-                self.after(&verdict, self.own(&refusal))
-            }
+            Err(error) => self.failed(attempt, judge::failure(&error)),
             Ok(mut sent) => {
                 // Before anything else looks at them; an error's are searched for all keys below.
-                redact::redact_headers(sent.response.headers_mut(), &attempt.picked().key);
+                redact::redact_headers(sent.response.headers_mut(), &attempt.picked().key.secret);
                 attempt.seen.connect = sent.connect;
                 attempt.seen.status = Some(sent.response.status().as_u16());
                 attempt.seen.account = judge::account(sent.response.headers());
@@ -247,14 +244,11 @@ impl<'a> Journey<'a> {
     /// The upstream answered with an error: its body is read (a bounded part of it) and judged.
     async fn refused(&mut self, mut attempt: Attempt, mut sent: Sent) -> Next {
         let (kind, idle) = (self.upstream.settings().kind, self.upstream.settings().idle_timeout);
-        let (head, complete) = match judge::read(&mut sent.response, idle).await {
-            Ok(read) => read,
-            Err((verdict, refusal)) => {
-                attempt.end(&verdict);
-                return self.after(&verdict, self.own(&refusal));
-            }
-        };
-        let bytes = head.len() as u64;
+        if sent.response.status().is_informational() {
+            return self.failed(attempt, judge::upgraded());
+        }
+        let judge::Read { body: head, end } = judge::read(&mut sent.response, idle).await;
+        let (bytes, complete) = (head.len() as u64, matches!(end, End::Whole));
         // Before anything else looks at it: its message goes into the trace.
         let key = &attempt.picked().key;
         let pools = self.live.pools.iter().map(|pool| &**pool);
@@ -263,6 +257,12 @@ impl<'a> Journey<'a> {
         attempt.seen.account = judge::account(headers);
         let (status, now) = (sent.response.status(), Timestamp::now());
         let verdict = judge::answer(status, headers, &clean.text, kind, now);
+        // A refusal of the key is one as soon as its head is there, whatever becomes of its body.
+        if let End::Broken(failure) = end
+            && !judge::is_about_the_key(&verdict)
+        {
+            return self.failed(attempt, *failure);
+        }
         let again = self.may_go_on(&verdict);
         let answers_here = complete || judge::is_about_the_key(&verdict);
         if !answers_here && !again {
@@ -283,6 +283,12 @@ impl<'a> Journey<'a> {
             Either::Right(Relay::new(head, rest, Observer::of_rest()))
         };
         self.after(&verdict, Response::from_parts(parts, body))
+    }
+
+    /// No answer, or none that can be passed on.
+    fn failed(&mut self, attempt: Attempt, (verdict, refusal): (Verdict, Refusal)) -> Next {
+        attempt.end(&verdict);
+        self.after(&verdict, self.own(&refusal))
     }
 
     /// What follows from a verdict when `answer` is at hand for the client.

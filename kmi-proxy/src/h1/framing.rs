@@ -26,8 +26,12 @@ pub(super) fn of_answer(
     version: Version,
     headers: &mut HeaderMap,
 ) -> Result<Payload, Error> {
-    let empty = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
-    if method == Method::HEAD || status.is_informational() || empty {
+    if status.is_informational() || status == StatusCode::NO_CONTENT {
+        return Ok(Payload::NONE);
+    }
+    if method == Method::HEAD || status == StatusCode::NOT_MODIFIED {
+        // There is no body; but what is said of one goes on to the client.
+        length(headers)?;
         return Ok(Payload::NONE);
     }
     if !headers.contains_key(header::TRANSFER_ENCODING) {
@@ -36,10 +40,14 @@ pub(super) fn of_answer(
     if version != Version::HTTP_11 {
         return Err(Error::Malformed("HTTP/1.0 has no transfer codings"));
     }
-    let codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let last = codings.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).last();
-    let chunked = last.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
-    Ok(if chunked { Payload::chunks() } else { Payload::UntilClose })
+    // kmi asks for no other coding; passed on still coded, a body would be taken for a plain one.
+    let lines = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let words = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let mut codings = words.map(<[u8]>::trim_ascii).filter(|word| !word.is_empty());
+    match (codings.next(), codings.next()) {
+        (Some(one), None) if one.eq_ignore_ascii_case(b"chunked") => Ok(Payload::chunks()),
+        _ => Err(Error::Malformed("a transfer coding that is not chunked")),
+    }
 }
 
 /// The one length that all Content-Length lines name: digits and nothing else. Lines that agree
@@ -130,8 +138,12 @@ mod tests {
         };
         assert_eq!(of(200, &[]), Some(Payload::UntilClose));
         assert_eq!(of(200, &[(CL, "2")]), Some(Payload::Length(2)));
-        assert_eq!(of(200, &[(CL, "2"), (TE, "gzip, chunked")]), Some(Payload::chunks()));
-        assert_eq!(of(200, &[(TE, "chunked, gzip")]), Some(Payload::UntilClose));
+        assert_eq!(of(200, &[(CL, "2"), (TE, "Chunked")]), Some(Payload::chunks()));
+        assert_eq!(of(200, &[(TE, ", chunked ,")]), Some(Payload::chunks()));
+        for coded in ["gzip, chunked", "chunked, gzip", "gzip", "identity", "chunked, chunked", ""]
+        {
+            assert_eq!(of(200, &[(TE, coded)]), None, "{coded}");
+        }
         assert_eq!(of(200, &[(CL, "2"), (CL, "3")]), None);
         assert_eq!(of(204, &[(CL, "2")]), Some(Payload::NONE));
         assert_eq!(of(304, &[(TE, "chunked")]), Some(Payload::NONE));
@@ -139,6 +151,25 @@ mod tests {
         assert!(of_answer(&Method::GET, ok, Version::HTTP_10, &mut lines).is_err());
         let head = of_answer(&Method::HEAD, ok, Version::HTTP_11, &mut lines);
         assert_eq!(head.ok(), Some(Payload::NONE));
+    }
+
+    #[test]
+    fn what_is_said_of_a_body_that_does_not_come_is_read_too() {
+        let of = |method: Method, status, lines: &[_]| {
+            let mut headers = headers(lines);
+            of_answer(&method, status, Version::HTTP_11, &mut headers)
+                .ok()
+                .map(|_| headers.get_all(CL).iter().count())
+        };
+        for (method, status) in
+            [(Method::HEAD, StatusCode::OK), (Method::GET, StatusCode::NOT_MODIFIED)]
+        {
+            assert_eq!(of(method.clone(), status, &[(CL, "5"), (CL, "5")]), Some(1));
+            assert_eq!(of(method.clone(), status, &[(CL, "5"), (CL, "6")]), None);
+            assert_eq!(of(method.clone(), status, &[(CL, "5x")]), None);
+        }
+        // What a 204 says of a length goes in any case.
+        assert_eq!(of(Method::GET, StatusCode::NO_CONTENT, &[(CL, "x")]), Some(1));
     }
 
     #[test]
