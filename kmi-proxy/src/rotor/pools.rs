@@ -62,7 +62,7 @@ pub(super) enum Prepared {
     /// Opened where an earlier process stopped.
     New(Box<New>),
     /// Taken over into the pool that there is.
-    Update(Update),
+    Update(Box<Update>),
 }
 
 /// What a pool is opened with.
@@ -118,7 +118,7 @@ impl Prepared {
         check_ring(upstream, &inventory)?;
         let changed = pool.upstream().settings() != upstream;
         let way = changed.then(|| way(upstream)).transpose()?;
-        Ok(Self::Update(Update { pool: Arc::clone(pool), way, inventory }))
+        Ok(Self::Update(Box::new(Update { pool: Arc::clone(pool), way, inventory })))
     }
 
     /// The upstream's pool, which is as was prepared from now on.
@@ -138,7 +138,8 @@ impl Prepared {
                 let pool = Pool::open(way, journal, start, now);
                 pool.map(Arc::new).map_err(|source| RotorError::Ring { upstream: name, source })
             }
-            Self::Update(Update { pool, way, inventory }) => {
+            Self::Update(update) => {
+                let Update { pool, way, inventory } = *update;
                 if let Some(way) = way {
                     pool.set_upstream(way);
                 }

@@ -10,16 +10,16 @@ use std::{
     io::{self, Read},
 };
 
-use super::{MAX_BYTES, Problem};
+use super::Problem;
 
-/// Values are no longer than this, all together.
-const MAX_VALUES: usize = 4 * MAX_BYTES as usize;
+/// Values are no longer than this in bytes, all together; without names in them, no file's are.
+const MAX_VALUES: usize = 4 << 20;
 
-/// How long a value is taken to be at least: variables of the process are put into values, too.
+/// How many bytes a value is taken to have at least: variables of the process are put into values, too.
 const LONG_VALUE: usize = 4096;
 
-/// How much is read again, behind quotes that are not closed.
-const MAX_AGAIN: usize = 64 * MAX_BYTES as usize;
+/// How many bytes are read again, behind quotes that are not closed.
+const MAX_AGAIN: usize = 64 << 20;
 
 /// A variable, or what is wrong.
 pub(super) struct Item<'t> {
@@ -54,11 +54,15 @@ pub(super) fn of(text: &str) -> Vec<Item<'_>> {
             place.longest.set(place.longest.get().max(value.len()));
             place.total.set(place.total.get() + value.len());
         }
-        items.push(Item { line, text: &text[start..end], read: read.map_err(problem) });
+        items.push(Item {
+            line,
+            text: &text[start..end],
+            read: read.map_err(|error| problem(&error)),
+        });
     }
 }
 
-fn problem(error: dotenvy::Error) -> Problem {
+fn problem(error: &dotenvy::Error) -> Problem {
     match error {
         dotenvy::Error::Io(_) => Problem::new("its variables make it too long; it is not used")
             .hint("write the value without the names of other variables"),
@@ -101,7 +105,7 @@ impl Lines<'_> {
     /// Whether a value out of the lines so far and this one could become too long.
     fn is_too_long(&self, line: &[u8]) -> bool {
         let Place { names, longest, total, .. } = self.place;
-        names.set(names.get() + line.iter().filter(|byte| **byte == b'$').count());
+        names.set(names.get() + line.split(|byte| *byte == b'$').count() - 1);
         let most = names.get().saturating_mul(longest.get().max(LONG_VALUE));
         names.get() > 0 && total.get().saturating_add(most) > MAX_VALUES
     }

@@ -233,7 +233,9 @@ fn a_gap_without_slots_is_of_the_epoch_of_the_turn_after_it() {
     home.end(7, 2);
     home.append(&[Record::Epoch(epoch("other", 9, 3))]);
     (1..=8).for_each(|turn| home.append(&[Record::Attempt(attempt("other", turn, 9))]));
-    [2, 4, 5].into_iter().for_each(|turn| home.end(turn, 1));
+    for turn in [2, 4, 5] {
+        home.end(turn, 1);
+    }
     home.append(&[Record::Epoch(epoch("kimi", 3, 3))]);
     let dir = home.die();
     fs::remove_file(page::path_for(dir.path(), "kimi")).unwrap();
