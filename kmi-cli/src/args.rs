@@ -31,6 +31,7 @@ pub(crate) use self::{
     usage::{Grouping, UsageArgs},
     usage_error::UsageError,
 };
+use crate::config::{Flag, Given};
 
 /// Rotates your own Kimi API keys fairly, through a local proxy, and proves it.
 #[derive(Debug, Parser)]
@@ -122,6 +123,14 @@ pub(crate) struct Global {
     /// Say which files are used; twice: which settings, too
     #[arg(short, long, action = ArgAction::Count, global = true, help_heading = "Global options")]
     pub(crate) verbose: u8,
+}
+
+impl Global {
+    /// What the configuration needs to know of it.
+    pub(crate) fn given<'a>(&'a self, flags: &'a [Flag]) -> Given<'a> {
+        let (home, file) = (self.home.as_deref(), self.config.as_deref());
+        Given { home, file, sets: &self.set, flags }
+    }
 }
 
 /// When to use colour.

@@ -19,19 +19,6 @@ pub(crate) use self::{
 };
 use crate::{args::Shell, config::Environment, shell};
 
-/// What clients are told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ClientSettings {
-    /// The model for clients that need one named.
-    pub(crate) model: String,
-}
-
-impl Default for ClientSettings {
-    fn default() -> Self {
-        Self { model: "kimi-for-coding".into() }
-    }
-}
-
 /// Where clients reach the proxy.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Endpoint<'a> {

@@ -50,7 +50,7 @@ pub(crate) struct Context<'a> {
 impl Context<'_> {
     /// Reads the configuration and says what is odd about it.
     pub(crate) fn load(&self, flags: &[Flag]) -> anyhow::Result<Config> {
-        let config = crate::config::load(self.global, flags, self.env)?;
+        let config = crate::config::load(self.global.given(flags), self.env)?;
         for warning in &config.warnings {
             self.output.warning(warning, warning.remedy());
         }

@@ -4,9 +4,12 @@
 //! Nothing is read from the current directory unless it is named: a cloned repository must not be
 //! able to send keys elsewhere.
 
+mod client;
 mod dotenv;
 mod env;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod layers;
 mod problem;
 mod resolve;
@@ -20,18 +23,20 @@ use std::path::{Path, PathBuf};
 use kmi_proxy::{home::Home, keys::EnvKey, settings::Settings};
 
 pub(crate) use self::{
+    client::ClientSettings,
     dotenv::{foreign_keys, value as dotenv_value},
     env::Environment,
     layers::Origin,
-    problem::{ConfigError, Problem},
+    problem::{ConfigError, Problem, without_keys},
     resolve::Row,
     value::duration,
 };
 use self::{
+    env::Variable,
     layers::{Layers, Written},
+    schema::Root,
     value::Scalar,
 };
-use crate::{args::Global, client_env::ClientSettings};
 
 /// Everything that is configured, checked, with its origins.
 #[derive(Debug)]
@@ -63,41 +68,44 @@ pub(crate) struct Flag {
     pub(crate) value: String,
 }
 
-/// Reads, layers and checks the whole configuration.
-pub(crate) fn load(
-    global: &Global,
-    flags: &[Flag],
-    env: &Environment,
-) -> Result<Config, ConfigError> {
-    let home = locate_home(global.home.as_deref(), env)?;
-    let mut problems = Vec::new();
-    let mut warnings = Vec::new();
+/// What was given on the command line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Given<'a> {
+    /// `--home`.
+    pub(crate) home: Option<&'a Path>,
+    /// `--config`.
+    pub(crate) file: Option<&'a Path>,
+    /// Each `--set`, as KEY=VALUE.
+    pub(crate) sets: &'a [String],
+    /// The options of their own.
+    pub(crate) flags: &'a [Flag],
+}
 
-    let file = locate_file(global.config.as_deref(), &home)?;
+/// Reads, layers and checks the whole configuration.
+pub(crate) fn load(given: Given<'_>, env: &Environment) -> Result<Config, ConfigError> {
+    let home = locate_home(given.home, env)?;
+    let mut told = Told::default();
+
+    let file = locate_file(given.file, &home)?;
     let from_file = match &file {
-        Some(path) => file::read(path, &mut problems)?,
+        Some(path) => file::read(path, &mut told.problems)?,
         None => Vec::new(),
     };
-    let mut from_flags = parse_sets(&global.set, &mut problems);
-    from_flags.extend(flags.iter().map(|flag| Written {
+    let mut from_flags = parse_sets(given.sets, &mut told.problems);
+    from_flags.extend(given.flags.iter().map(|flag| Written {
         key: flag.key.to_owned(),
         value: Scalar::Raw(flag.value.clone()),
         origin: Origin::CommandLine { option: flag.option },
     }));
+    let dotenv = dotenv::read(&home.env_file(), &mut told.warnings)?;
 
-    let names = layers::upstream_names(from_file.iter().chain(&from_flags));
-    let dotenv = dotenv::read(&home.env_file(), &mut warnings)?;
-    let (from_dotenv, mut env_keys) = env::settings_and_keys(dotenv, &names, &mut warnings);
-    let (from_env, keys) = env::settings_and_keys(env.kmi(), &names, &mut warnings);
-    env_keys.retain(|old| keys.iter().all(|new| new.name != old.name));
-    env_keys.extend(keys);
-
-    let layers = Layers::merge([from_file, from_dotenv, from_env, from_flags]);
-    let (resolved, rows) = resolve::resolve(&layers, &mut problems);
+    let meaning = understand(from_file, dotenv, env.kmi(), from_flags, &mut told);
+    let Told { problems, warnings } = told;
     if !problems.is_empty() {
         return Err(ConfigError { problems });
     }
-    let (mut settings, client) = (resolved.settings, resolved.client);
+    let Meaning { root, rows, env_keys } = meaning;
+    let Root { mut settings, client } = root;
     let home = home.with_dirs(&settings.keys_dir, &settings.state_dir);
     home.auths_dir().clone_into(&mut settings.keys_dir);
     home.state_dir().clone_into(&mut settings.state_dir);
@@ -105,6 +113,40 @@ pub(crate) fn load(
         upstream.ca_file = upstream.ca_file.take().map(|path| home.root().join(path));
     }
     Ok(Config { home, file, settings, client, env_keys, rows, warnings })
+}
+
+/// What is said of a configuration.
+#[derive(Debug, Default)]
+struct Told {
+    /// What is wrong: it cannot be used.
+    problems: Vec<Problem>,
+    /// What is odd.
+    warnings: Vec<Problem>,
+}
+
+/// What was written means this, if no problem was told.
+struct Meaning {
+    root: Root,
+    rows: Vec<Row>,
+    env_keys: Vec<EnvKey>,
+}
+
+/// Layers what was written, and gives it its types; reads nothing.
+fn understand(
+    file: Vec<Written>,
+    dotenv: Vec<Variable>,
+    environment: Vec<Variable>,
+    flags: Vec<Written>,
+    told: &mut Told,
+) -> Meaning {
+    let names = layers::upstream_names(file.iter().chain(&flags));
+    let (dotenv, mut env_keys) = env::settings_and_keys(dotenv, &names, &mut told.warnings);
+    let (environment, keys) = env::settings_and_keys(environment, &names, &mut told.warnings);
+    env_keys.retain(|old| keys.iter().all(|new| new.name != old.name));
+    env_keys.extend(keys);
+    let layers = Layers::merge([file, dotenv, environment, flags]);
+    let (root, rows) = resolve::resolve(&layers, &mut told.problems);
+    Meaning { root, rows, env_keys }
 }
 
 /// The home: `--home`, else `KMI_HOME`, else `~/.kmi`; absolute.

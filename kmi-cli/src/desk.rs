@@ -215,7 +215,7 @@ pub(crate) fn sources(config: &Config, env: &Environment) -> Sources {
 /// Reads the configuration again, as at the start, for a reload.
 pub(crate) fn reread(context: &Context<'_>, flags: &[Flag]) -> Reread {
     let (global, env, flags) = (context.global.clone(), context.env.clone(), flags.to_vec());
-    Arc::new(move || match crate::config::load(&global, &flags, &env) {
+    Arc::new(move || match crate::config::load(global.given(&flags), &env) {
         Ok(config) => Ok(setup(&config, &env)),
         Err(error) => Err(control::Failure {
             message: error.to_string(),

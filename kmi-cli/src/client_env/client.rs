@@ -13,8 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::ClientSettings;
-use crate::config::Environment;
+use crate::config::{ClientSettings, Environment};
 
 /// The value of `KIMI_MODEL_NAME`, or `None` where it has to stay as it is.
 ///

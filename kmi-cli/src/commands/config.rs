@@ -55,7 +55,7 @@ fn table(rows: &[Row]) -> String {
 
 fn check(context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let tried = |config: Config| config.try_upstreams().map(|()| config);
-    let loaded = config::load(context.global, &[], context.env).and_then(tried);
+    let loaded = config::load(context.global.given(&[]), context.env).and_then(tried);
     if context.output.json() {
         let (problems, warnings) = match &loaded {
             Ok(config) => ([].as_slice(), config.warnings.as_slice()),

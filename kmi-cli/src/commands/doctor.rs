@@ -46,7 +46,7 @@ struct DoctorJson<'a> {
 
 pub(super) fn run(context: &Context<'_>, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let named = config::locate_home(context.global.home.as_deref(), context.env)?;
-    let config = config::load(context.global, &[], context.env);
+    let config = config::load(context.global.given(&[]), context.env);
     let home = config.as_ref().map_or(named, |config| config.home.clone());
     let mut found = Findings::default();
     settings::check(&config, &mut found);

@@ -89,7 +89,7 @@ async fn engine(
     context.output.detail(format_args!("{listen} is taken; any other port will do"));
     listen.set_port(0);
     let flags = [Flag { key: "proxy.listen", option: "kmi run", value: listen.to_string() }];
-    let config = crate::config::load(context.global, &flags, context.env)?;
+    let config = crate::config::load(context.global.given(&flags), context.env)?;
     Ok(serve::start(context, &config, &flags, None).await)
 }
 

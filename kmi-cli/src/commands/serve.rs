@@ -274,7 +274,7 @@ fn last_words(log: &PathBuf, from: u64) -> (String, Option<String>) {
 
 pub(super) fn stop(context: &Context<'_>) -> anyhow::Result<ExitCode> {
     // A configuration that has become wrong meanwhile does not keep the proxy from being stopped.
-    let (home, drain_timeout) = match config::load(context.global, &[], context.env) {
+    let (home, drain_timeout) = match config::load(context.global.given(&[]), context.env) {
         Ok(config) => (config.home, config.settings.proxy.drain_timeout),
         Err(_) => (
             config::locate_home(context.global.home.as_deref(), context.env)?,

@@ -1,6 +1,9 @@
 //! `HOME/.env`, read by dotenvy and never exported into kmi's own environment.
 
+mod items;
+
 use std::{
+    collections::HashSet,
     fs,
     io::{self, Read as _},
     os::unix::fs::PermissionsExt as _,
@@ -10,6 +13,7 @@ use std::{
 use kmi_proxy::keys::EnvKey;
 use zeroize::Zeroizing;
 
+use self::items::Item;
 use super::{
     env::{self, Variable},
     layers::Origin,
@@ -82,89 +86,45 @@ fn content(path: &Path) -> Result<Option<(Zeroizing<String>, u32)>, ConfigError>
     Ok(Some((text, mode)))
 }
 
-fn parse(path: &Path, text: &str, warnings: &mut Vec<Problem>) -> Vec<Variable> {
+/// The variables of a file's text, in the order of their last lines.
+pub(super) fn parse(path: &Path, text: &str, warnings: &mut Vec<Problem>) -> Vec<Variable> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut variables: Vec<Variable> = Vec::new();
-    for item in dotenvy::from_read_iter(text.as_bytes()) {
-        match item {
-            Ok((name, value)) => {
-                let line = line_of(text, &name, &variables);
-                let origin = Origin::DotEnv { path: path.to_owned(), line, variable: name.clone() };
-                odd(text, line, &name, &variables, &origin, warnings);
-                variables.retain(|earlier| earlier.name != name);
-                variables.push(Variable { name, value: Some(Zeroizing::new(value)), origin });
-            }
+    let (mut variables, mut names) = (Vec::new(), HashSet::new());
+    for Item { line, text, read } in items::of(text) {
+        let (name, value) = match read {
+            Ok(variable) => variable,
             // The message must not show the line: it may hold a key.
-            Err(error) => {
-                let place = match &error {
-                    dotenvy::Error::LineParse(line, _) => {
-                        format!("{}:{}", path.display(), line_with(text, line))
-                    }
-                    _ => path.display().to_string(),
-                };
-                warnings.push(
-                    Problem::new("a line is not understood and is not used")
-                        .at(&place)
-                        .hint("write NAME=value; values with blanks, # or $ in 'single quotes'"),
-                );
+            Err(problem) => {
+                warnings.push(problem.at(&format_args!("{}:{line}", path.display())));
+                continue;
             }
+        };
+        let origin = Origin::DotEnv { path: path.to_owned(), line, variable: name.clone() };
+        if !names.insert(name.clone()) {
+            warnings.push(
+                Problem::new("set twice; the last one counts")
+                    .at(&origin)
+                    .hint("remove one of the lines"),
+            );
         }
+        warnings.extend(dollar(text).map(|problem| problem.at(&origin)));
+        variables.push(Variable { name, value: Some(Zeroizing::new(value)), origin });
     }
+    // The last one of each name.
+    variables.reverse();
+    variables.retain(|variable| names.remove(&variable.name));
+    variables.reverse();
     variables
 }
 
 /// Warns of what dotenvy reads without a word but probably differently than it is meant.
-fn odd(
-    text: &str,
-    line: usize,
-    name: &str,
-    earlier: &[Variable],
-    origin: &Origin,
-    warnings: &mut Vec<Problem>,
-) {
-    if earlier.iter().any(|variable| variable.name == name) {
-        warnings.push(
-            Problem::new("set twice; the last one counts")
-                .at(origin)
-                .hint("remove one of the lines"),
-        );
-    }
-    let written = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+fn dollar(text: &str) -> Option<Problem> {
+    let written = text.lines().next().unwrap_or_default();
     let value = written.split_once('=').map_or("", |(_, value)| value.trim_start());
-    if value.contains('$') && !value.starts_with('\'') {
-        warnings.push(
-            Problem::new("the $ in the value starts the name of another variable")
-                .at(origin)
-                .hint("put the value in 'single quotes' when the $ is part of it"),
-        );
-    }
-}
-
-/// The line (from 1) on which a variable is set, after all earlier mentions of it.
-fn line_of(text: &str, name: &str, earlier: &[Variable]) -> usize {
-    let after = earlier
-        .iter()
-        .filter(|variable| variable.name == name)
-        .map(|variable| match &variable.origin {
-            Origin::DotEnv { line, .. } => *line,
-            _ => 0,
-        })
-        .max()
-        .unwrap_or(0);
-    let sets = |line: &str| {
-        let line = line.trim_start();
-        let line = line.strip_prefix("export ").map_or(line, str::trim_start);
-        line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('='))
-    };
-    text.lines().enumerate().skip(after).find(|(_, line)| sets(line)).map_or(after, |(n, _)| n + 1)
-}
-
-/// The line (from 1) that begins what dotenvy could not read.
-fn line_with(text: &str, part: &str) -> usize {
-    let first = part.lines().next().unwrap_or_default();
-    text.lines()
-        .position(|line| line == first || (!first.is_empty() && line.contains(first)))
-        .map_or(1, |n| n + 1)
+    (value.contains('$') && !value.starts_with('\'')).then(|| {
+        Problem::new("the $ in the value starts the name of another variable")
+            .hint("put the value in 'single quotes' when the $ is part of it")
+    })
 }
 
 #[cfg(test)]
@@ -203,6 +163,44 @@ mod tests {
         let (variables, warnings) = parsed("KMI_A=1\nKMI_B=\"sk-secret\n");
         assert_eq!(variables.len(), 1);
         assert_eq!(warnings, [".env:2: a line is not understood and is not used"]);
+    }
+
+    /// To dotenvy a quote that is not closed has no end but the file's.
+    #[test]
+    fn a_quote_that_is_not_closed_costs_its_own_line() {
+        let (variables, warnings) =
+            parsed("KMI_A=don't\nKMI_B=1\n\nKMI_C=\"sk-secret\nx y\nKMI_D='2'");
+        let told: Vec<_> = variables.iter().map(|(n, v, o)| format!("{n} {v} {o}")).collect();
+        assert_eq!(told, ["KMI_B 1 .env:2 KMI_B", "KMI_D 2 .env:6 KMI_D"]);
+        let lines = [".env:1", ".env:4", ".env:5"];
+        assert_eq!(
+            warnings,
+            lines.map(|it| format!("{it}: a line is not understood and is not used"))
+        );
+        let (variables, _) = parsed("KMI_A=\"x\nKMI_B=1\n\" y\nKMI_C=2\n");
+        assert_eq!(variables.len(), 1, "what stands in quotes is no line");
+    }
+
+    /// dotenvy waits for what follows a blank.
+    #[test]
+    fn a_blank_at_the_end_of_the_file_costs_nothing() {
+        for end in [" ", "\t", " # b", "\\"] {
+            let (variables, warnings) = parsed(&format!("KMI_A=1{end}"));
+            assert_eq!((variables[0].1.as_str(), warnings.len()), ("1", 0), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn variables_in_variables_do_not_grow_without_end() {
+        let tenfold =
+            |n: char| format!("{}={}\n", char::from(n as u8 + 1), format!("${n}").repeat(10));
+        let grown: String = ('A'..='Y').map(tenfold).collect();
+        let (variables, warnings) = parsed(&format!("A=0123456789\n{grown}KMI_A=$A\n"));
+        let size: usize = variables.iter().map(|(_, value, _)| value.len()).sum();
+        assert!((1 << 20..=4 << 20).contains(&size), "{size}");
+        assert_eq!(variables.last().unwrap().1, "0123456789");
+        let refused = ".env:7: its variables make it too long; it is not used";
+        assert!(warnings.iter().any(|it| it == refused), "{warnings:?}");
     }
 
     #[test]

@@ -39,11 +39,17 @@ struct SyntaxError {
 
 /// The settings of a file; what is wrong with single ones goes to `problems`.
 pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Result<Vec<Written>, ConfigError> {
-    let text = content(path)?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    Ok(settings(path, &content(path)?, problems))
+}
+
+/// The settings of a file's text.
+pub(super) fn settings(path: &Path, text: &str, problems: &mut Vec<Problem>) -> Vec<Written> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let (entries, errors) = if json { json::parse(text) } else { toml::parse(text) };
-    let place = |at| Origin::File { path: path.to_owned(), line: line_at(text, at) };
+    let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+    let line_at = |at: usize| ends.partition_point(|end| *end < at) + 1;
+    let place = |at| Origin::File { path: path.to_owned(), line: line_at(at) };
     // What follows a slip would be full of false alarms.
     let readable = errors.is_empty();
     for error in errors {
@@ -57,7 +63,7 @@ pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Result<Vec<Writt
     if readable {
         collect("", entries, &place, &mut settings, problems);
     }
-    Ok(settings)
+    settings
 }
 
 fn content(path: &Path) -> Result<String, ConfigError> {
@@ -123,11 +129,6 @@ fn collect(
             Node::Value(_) => problems.push(schema::unknown(&key).at(&origin)),
         }
     }
-}
-
-fn line_at(text: &str, at: usize) -> usize {
-    let before = text.as_bytes().get(..at).unwrap_or(text.as_bytes());
-    before.split(|byte| *byte == b'\n').count()
 }
 
 #[cfg(test)]

@@ -191,6 +191,7 @@ fn check_upstreams(
                     "the upstreams `{other}` and `{}` have the same variables",
                     settings.name
                 ))
+                .at(&layers.origin_of_upstream(&settings.name))
                 .hint("give one of them a name that differs in more than case, `-` and `_`"),
             );
         }

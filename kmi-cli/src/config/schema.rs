@@ -8,11 +8,11 @@ use kmi_proxy::settings::{Settings, UpstreamSettings};
 use serde_json::Value;
 
 use super::{
+    client::ClientSettings,
     layers::BUILT_IN_UPSTREAM,
-    problem::Problem,
+    problem::{Problem, without_keys},
     value::{Count, Positive, Ratio, Scalar, Setting, Size},
 };
-use crate::client_env::ClientSettings;
 
 /// Everything that the keys outside `upstream` set.
 #[derive(Debug, Clone, Default)]
@@ -151,11 +151,13 @@ pub(super) fn is_section(name: &str) -> bool {
     name == "upstream" || upstream || KEYS.iter().any(of_keys)
 }
 
-/// Whether an upstream can have this name: it stands in URLs, in names of variables and in keys.
+/// Whether an upstream can have this name: it stands in URLs, in names of variables and in keys, and
+/// it is shown, so it must be no key for an API that somebody wrote in the wrong place.
 pub(super) fn is_upstream_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+        && without_keys(name) == name
 }
 
 /// The problem of a key that does not exist, with the nearest one that does.
@@ -200,7 +202,11 @@ pub(super) fn needs_keys(section: &str) -> bool {
 /// The name that is most like the given one, if any is much like it.
 pub(super) fn nearest(name: &str, names: impl Iterator<Item = String>) -> Option<String> {
     const ALIKE: f64 = 0.7;
+    let length = name.chars().count();
+    // Much longer or shorter ones are not alike; comparing takes time by the product of lengths.
+    let may_be_alike = |other: &usize| 10 * length.min(*other) >= 7 * length.max(*other);
     names
+        .filter(|candidate| may_be_alike(&candidate.len()))
         .map(|candidate| (strsim::normalized_damerau_levenshtein(name, &candidate), candidate))
         .filter(|(likeness, _)| *likeness >= ALIKE)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
@@ -230,6 +236,13 @@ mod tests {
         assert_eq!(hint("upstream.work.base_ulr"), "did you mean `upstream.work.base_url`?");
         assert_eq!(hint("rotation.maxattempts"), "did you mean `rotation.max_attempts`?");
         assert_eq!(hint("nonsense"), "`kmi config show` lists every key");
+    }
+
+    /// Comparing 500,000 characters with every name would take minutes.
+    #[test]
+    fn a_very_long_name_is_like_no_other() {
+        let name = "proxy.listen".repeat(500_000 / 12);
+        assert_eq!(unknown(&name).remedy(), "`kmi config show` lists every key");
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Place {
                 .collect(),
             _ => Vec::new(),
         };
-        load(&cli.global, &flags, &env.iter().copied().collect())
+        load(cli.global.given(&flags), &env.iter().copied().collect())
     }
 
     fn load(&self) -> Config {
@@ -212,7 +212,7 @@ fn upstreams_must_be_clear() {
       write base_url = "https://…" below it, or remove it
     HOME/kmi.config.toml:6: `a` and `A` are both the default upstream
       write default = true for one of them only
-    the upstreams `a` and `A` have the same variables
+    HOME/kmi.config.toml:5: the upstreams `a` and `A` have the same variables
       give one of them a name that differs in more than case, `-` and `_`
     HOME/kmi.config.toml:5: `upstream.A.base_url` is kmi itself (127.0.0.1:54123)
       write the address of the provider, or change proxy.listen
@@ -221,11 +221,33 @@ fn upstreams_must_be_clear() {
     insta::assert_snapshot!(toml(&two).problems(&[], ""), @"
     HOME/kmi.config.toml:6: `a` and `A` are both the default upstream
       write default = true for one of them only
-    the upstreams `a` and `A` have the same variables
+    HOME/kmi.config.toml:5: the upstreams `a` and `A` have the same variables
       give one of them a name that differs in more than case, `-` and `_`
     HOME/kmi.config.toml:5: `upstream.A.base_url` is kmi itself (127.0.0.1:54123)
       write the address of the provider, or change proxy.listen
     ");
+}
+
+#[test]
+fn a_key_in_the_wrong_place_is_not_repeated() {
+    let key = "sk-kimi-0123456789abcdef";
+    let text =
+        format!("{key} = 1\n[keys]\n\"{key}\" = \"work\"\n[upstream.{key}]\nkind = \"openai\"\n");
+    insta::assert_snapshot!(toml(&text).problems(&[], &format!("--set {key}")), @"
+    HOME/kmi.config.toml:1: unknown key `sk-…`
+      `kmi config show` lists every key
+    HOME/kmi.config.toml:3: unknown key `keys.sk-…`
+      `kmi config show` lists every key
+    HOME/kmi.config.toml:4: `sk-…` cannot be the name of an upstream
+      use letters, digits, `-` and `_`, as in [upstream.kimi]
+    command line --set: `sk-…` is no KEY=VALUE
+      for example `--set rotation.max_attempts=5`
+    ");
+    for text in [format!("\"{key}\""), format!("{{\"{key}\": 1,\n\"{key}\": 1}}")] {
+        let told = Place::new().file("kmi.config.json", &text).problems(&[], "");
+        assert!(told.contains("`sk-…`") || told.contains("\"sk-…\""), "{told}");
+        assert!(!told.contains(key), "{told}");
+    }
 }
 
 #[test]

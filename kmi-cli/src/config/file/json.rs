@@ -1,6 +1,6 @@
 //! JSON as written, with the place of every value. A key that stands twice is an error, as in TOML.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -10,11 +10,15 @@ use serde_json::value::RawValue;
 
 use super::{Entry, Node, Scalar, SyntaxError};
 
+/// No setting is deeper (`upstream.NAME.field`), and what is below is not looked into: it is read once
+/// more for each level, and a file can have more levels than the stack.
+const DEPTH: usize = 3;
+
 /// All that could be read, and everything that could not.
 pub(super) fn parse(text: &str) -> (Vec<Entry>, Vec<SyntaxError>) {
     let mut errors = Vec::new();
     let entries = match serde_json::from_str::<Object<'_>>(text) {
-        Ok(object) => entries(text, object, &mut errors),
+        Ok(object) => entries(text, object, 1, &mut errors),
         Err(error) => {
             errors.push(SyntaxError { message: message(&error), at: offset(text, &error) });
             Vec::new()
@@ -48,16 +52,22 @@ impl<'de> Deserialize<'de> for Object<'de> {
     }
 }
 
-fn entries(text: &str, object: Object<'_>, errors: &mut Vec<SyntaxError>) -> Vec<Entry> {
-    let mut entries: Vec<Entry> = Vec::new();
+/// The entries of an object that is this deep; those of the file are 1 deep.
+fn entries(
+    text: &str,
+    object: Object<'_>,
+    depth: usize,
+    errors: &mut Vec<SyntaxError>,
+) -> Vec<Entry> {
+    let (mut entries, mut names) = (Vec::new(), HashSet::new());
     for (key, raw) in object.0 {
         // A raw value is a part of the text it was read from.
         let at = (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-        if entries.iter().any(|entry| entry.key == key) {
+        if !names.insert(key.clone()) {
             errors.push(SyntaxError { message: format!("duplicate key `{key}`"), at });
             continue;
         }
-        match node(text, raw, errors) {
+        match node(text, raw, depth, errors) {
             Ok(value) => entries.push(Entry { key, value, at }),
             Err(error) => errors.push(SyntaxError { message: message(&error), at }),
         }
@@ -68,12 +78,16 @@ fn entries(text: &str, object: Object<'_>, errors: &mut Vec<SyntaxError>) -> Vec
 fn node(
     text: &str,
     raw: &RawValue,
+    depth: usize,
     errors: &mut Vec<SyntaxError>,
 ) -> Result<Node, serde_json::Error> {
     let source = raw.get();
+    if source.starts_with('{') && depth == DEPTH {
+        return Ok(Node::Table(Vec::new()));
+    }
     if source.starts_with('{') {
         let object = serde_json::from_str(source)?;
-        return Ok(Node::Table(entries(text, object, errors)));
+        return Ok(Node::Table(entries(text, object, depth + 1, errors)));
     }
     Ok(Node::Value(match serde_json::from_str(source)? {
         serde_json::Value::Bool(b) => Scalar::Bool(b),

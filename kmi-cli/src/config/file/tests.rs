@@ -98,3 +98,13 @@ fn unreadable_files_are_told() {
     fs::write(&path, b"a = \"\xff\"").unwrap();
     assert!(read(&path).contains("UTF-8"));
 }
+
+/// 20,000 levels: each of them read again, or on the stack, would be too much.
+#[test]
+fn a_file_may_be_deeper_than_the_stack() {
+    let text = format!("{}1{}", "{\"keys\":".repeat(20_000), "}".repeat(20_000));
+    assert_eq!(
+        parsed("c.json", &text),
+        "c.json:1: unknown key `keys.keys` | `kmi config show` lists every key"
+    );
+}

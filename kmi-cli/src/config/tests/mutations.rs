@@ -1,12 +1,13 @@
-//! The example with everything set, damaged in a few thousand ways: it is read, or each thing that
-//! is wrong is told in one line with its place, and in one line what to do; no secret is repeated.
+//! What has to hold of every configuration (`config/fuzzing.rs`), for the corpus of the fuzz target
+//! as it is, and for that and the example damaged in a few thousand ways.
 
 use fastrand::Rng;
 
 use super::*;
+use crate::config::fuzzing::{self, SECRET};
 
-/// A key that is written where it does not belong.
-const SECRET: &str = "sk-kimi-Zq7Wv3Kx9Rt2Mb8Nc4Jd6Hf1Gs5LpTy";
+/// Of each file of the corpus; `KMI_MUTATIONS` asks for more.
+const MUTATIONS: usize = 100;
 
 /// What stands where a value should.
 const VALUES: [&str; 24] = [
@@ -36,33 +37,36 @@ const VALUES: [&str; 24] = [
     "\"18446744073709551615GiB\"",
 ];
 
-fn damaged(rng: &mut Rng, text: &str) -> Vec<u8> {
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+/// Lines that are cut, moved, doubled and set anew, and a few bytes.
+fn damaged(rng: &mut Rng, data: &[u8]) -> Vec<u8> {
+    let mut lines: Vec<Vec<u8>> = data.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
     for _ in 0..rng.usize(1..=4) {
         let (a, b) = (rng.usize(..lines.len()), rng.usize(..lines.len()));
+        let equals = lines[a].iter().position(|byte| *byte == b'=').unwrap_or(lines[a].len());
         match rng.u8(..10) {
-            0 => drop(lines.remove(a)),
+            0 if lines.len() > 1 => drop(lines.remove(a)),
             1 => lines.insert(b, lines[a].clone()),
             2 => lines.swap(a, b),
-            3 => lines[a] = format!("[{}]", lines[a]),
-            4 => lines[a] = lines[a].replacen('=', ".x =", 1),
-            5 => lines.insert(a, format!("x = {}{}", "[".repeat(b * 20), "]".repeat(b * 20))),
-            6 => lines.insert(a, format!("{}x = 1", "a.".repeat(b * 20))),
+            3 => lines[a] = [&b"["[..], &lines[a], b"]"].concat(),
+            4 => drop(lines[a].splice(equals..equals, *b".x ")),
+            5 => lines
+                .insert(a, [b"x = ".to_vec(), b"[".repeat(b * 20), b"]".repeat(b * 20)].concat()),
+            6 => lines.insert(a, [&b"a.".repeat(b * 20)[..], b"x = 1"].concat()),
             _ => {
-                let name = lines[a].split('=').next().unwrap_or("").to_owned();
                 let value = match rng.usize(..=VALUES.len()) {
                     n if n < VALUES.len() => VALUES[n].to_owned(),
                     _ => format!("\"{SECRET}\""),
                 };
-                lines[a] = format!("{name}= {value}");
+                lines[a].truncate(equals);
+                lines[a].extend(format!("= {value}").bytes());
             }
         }
     }
-    let mut bytes = lines.join("\n").into_bytes();
+    let mut bytes = lines.join(&b'\n');
     for _ in 0..rng.usize(..3) {
-        let at = rng.usize(..bytes.len());
+        let at = rng.usize(..=bytes.len());
         match rng.u8(..4) {
-            0 => bytes[at] = rng.u8(..),
+            0 if at < bytes.len() => bytes[at] = rng.u8(..),
             1 => bytes.insert(at, rng.u8(..0x20)),
             2 => bytes.insert(at, rng.u8(0x80..)),
             _ => bytes.truncate(at.max(1)),
@@ -71,40 +75,43 @@ fn damaged(rng: &mut Rng, text: &str) -> Vec<u8> {
     bytes
 }
 
+/// How much is wrong with an input; what does not hold is told with it.
+fn wrong(data: &[u8]) -> usize {
+    let held = std::panic::catch_unwind(|| fuzzing::config(data));
+    held.unwrap_or_else(|_| panic!("{}", data.escape_ascii()))
+}
+
+fn corpus() -> Vec<Vec<u8>> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/config");
+    let mut files: Vec<_> =
+        fs::read_dir(corpus).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() > 10, "{} files", files.len());
+    files.into_iter().map(|file| fs::read(file).unwrap()).collect()
+}
+
 #[test]
-fn a_damaged_configuration_is_told_in_lines_without_secrets() {
-    let place = Place::new();
-    let path = place.dir.path().join("kmi.config.toml");
-    let (text, mut rng) = (everything(), Rng::with_seed(7));
-    let args = ["kmi", "--home", place.dir.path().to_str().unwrap()];
-    let (cli, env) =
-        (Cli::parse_from(args.map(Into::into)).unwrap(), [("LANG", "C")].into_iter().collect());
-    let (mut good, mut told) = (0, 0);
-    for n in 0..2000 {
-        let bytes = damaged(&mut rng, &text);
-        fs::write(&path, &bytes).unwrap();
-        let config = String::from_utf8_lossy(&bytes);
-        let Err(error) = load(&cli.global, &[], &env) else {
-            good += 1;
-            continue;
-        };
-        assert!(!error.problems.is_empty());
-        for problem in &error.problems {
-            told += 1;
-            let (line, hint) = (problem.to_string(), problem.remedy());
-            let lines = [line.as_str(), hint];
-            let is_visible =
-                lines.iter().all(|it| !it.is_empty() && !it.contains(char::is_control));
-            assert!(is_visible, "{n}: {line:?} {hint:?}\n{config}");
-            let leaks = lines.iter().any(|it| it.contains(&SECRET[8..24]));
-            assert!(!leaks, "{n}: {line:?} {hint:?}");
-            let named = line.find(path.to_str().unwrap()).map(|at| &line[at..]);
-            let named = named.unwrap_or_else(|| panic!("{n}: no file in {line:?}"));
-            let after = named.strip_prefix(path.to_str().unwrap()).unwrap();
-            let number = after.strip_prefix(':').and_then(|it| it.split(':').next());
-            let has_line = number.is_some_and(|it| it.parse::<usize>().is_ok());
-            assert!(has_line || line.starts_with("cannot read "), "{n}: no line in {line:?}");
+fn what_fuzzing_the_configuration_found_stays_found() {
+    for data in corpus() {
+        wrong(&data);
+    }
+}
+
+#[test]
+fn what_is_near_the_corpus_of_configurations_holds_too() {
+    let asked = std::env::var("KMI_MUTATIONS").ok().and_then(|n| n.parse().ok());
+    let mut rng = Rng::with_seed(11);
+    for data in corpus() {
+        for _ in 0..asked.unwrap_or(MUTATIONS) {
+            wrong(&damaged(&mut rng, &data));
         }
     }
+}
+
+#[test]
+fn a_damaged_configuration_is_told_in_lines_without_secrets() {
+    let (data, mut rng) = (format!("t{}", everything()).into_bytes(), Rng::with_seed(7));
+    let counts: Vec<usize> = (0..2000).map(|_| wrong(&damaged(&mut rng, &data))).collect();
+    let (good, told) = (counts.iter().filter(|n| **n == 0).count(), counts.iter().sum::<usize>());
     assert!(good > 50 && told > 1000, "{good} {told}");
 }
