@@ -68,13 +68,12 @@ fn table(report: &UsageReport, width: u16, paint: Paint) -> String {
 /// Leaves columns out, the least important ones first, until no word has to be broken.
 fn fit(table: &mut comfy_table::Table, mut head: [&str; 9], width: usize) {
     const LEAST_IMPORTANT: [usize; 6] = [BAR, 7, 5, 8, 6, 4];
-    let widths = table.column_max_content_widths();
-    let mut needed: usize = widths.iter().map(|width| usize::from(*width) + 2).sum();
-    for at in LEAST_IMPORTANT {
-        if needed <= width {
+    for (left_out, at) in LEAST_IMPORTANT.into_iter().enumerate() {
+        let widths = table.column_max_content_widths().into_iter().enumerate();
+        let shown = widths.filter(|(column, _)| !LEAST_IMPORTANT[..left_out].contains(column));
+        if shown.map(|(_, width)| usize::from(width) + 2).sum::<usize>() <= width {
             return;
         }
-        needed -= usize::from(widths[at]) + 2;
         if let Some(column) = table.column_mut(at) {
             column.set_constraint(ColumnConstraint::Hidden);
         }
