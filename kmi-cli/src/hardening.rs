@@ -1,14 +1,25 @@
-//! Before anything else: what this process holds ends in no core file, is open to no debugger of
-//! the same user, and is in no message about a bug.
+//! What is asked of the system for this process: what it holds ends in no core file, is open to no
+//! debugger of the same user, and is in no message about a bug; and a proxy may open the files that
+//! its connections take.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
     panic::{self, PanicHookInfo},
+    sync::OnceLock,
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::output::Output;
+
+/// What a proxy opens besides its clients' connections and one upstream connection for each: kept
+/// ones, the ledger, key files, watchers.
+const OTHER_FILES: u64 = 512;
+/// The least of them with which it works.
+const FEW_FILES: u64 = 64;
+
+/// The limit on open files that this process was started with.
+static FILES: OnceLock<Rlimit> = OnceLock::new();
 
 /// Closes the process, as far as the system allows.
 pub(crate) fn begin(output: Output) {
@@ -21,6 +32,43 @@ pub(crate) fn begin(output: Output) {
         let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     }
     panic::set_hook(Box::new(move |info| tell(info, output)));
+}
+
+/// Raises the limit on open files so that `connections` clients fit, as far as the system allows:
+/// systems begin with 1024 or 256, and beyond it no client is accepted and no upstream reached.
+pub(crate) fn make_room(connections: usize, output: Output) {
+    let given = FILES.get_or_init(|| getrlimit(Resource::Nofile));
+    let files = (connections as u64).saturating_mul(2);
+    if let Some(limit) = raised(given, files.saturating_add(OTHER_FILES)) {
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
+    let least = files.saturating_add(FEW_FILES);
+    if let Some(allowed) = getrlimit(Resource::Nofile).current.filter(|it| *it < least) {
+        output.warning(
+            format_args!(
+                "the system lets kmi open {allowed} files, too few for {connections} connections"
+            ),
+            "raise the hard limit (`ulimit -Hn`), or lower `proxy.max_connections`",
+        );
+    }
+}
+
+/// The limit that allows so many files, or as many as may be; `None` where it allows them already.
+fn raised(given: &Rlimit, files: u64) -> Option<Rlimit> {
+    let wanted = given.maximum.map_or(files, |most| most.min(files));
+    let enough = given.current.is_none_or(|now| now >= wanted);
+    (!enough).then_some(Rlimit { current: Some(wanted), maximum: given.maximum })
+}
+
+/// Starts another program with the limit that this one was started with: there are programs that
+/// break on a file with a large number.
+pub(crate) fn with_given_limits<T>(start: impl FnOnce() -> T) -> T {
+    let Some(given) = FILES.get() else { return start() };
+    let ours = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, *given);
+    let started = start();
+    let _ = setrlimit(Resource::Nofile, ours);
+    started
 }
 
 fn tell(info: &PanicHookInfo<'_>, output: Output) {
@@ -46,6 +94,20 @@ mod tests {
     use std::{hint::black_box, sync::mpsc};
 
     use super::*;
+
+    #[test]
+    fn as_many_files_as_are_wanted_and_allowed() {
+        let raised = |current, maximum| {
+            raised(&Rlimit { current, maximum }, 2560).map(|limit| limit.current)
+        };
+        assert_eq!(raised(Some(1024), Some(1 << 20)), Some(Some(2560)));
+        assert_eq!(raised(Some(256), None), Some(Some(2560)));
+        assert_eq!(raised(Some(256), Some(2000)), Some(Some(2000)));
+        for enough in [Some(2560), Some(4096), None] {
+            assert_eq!(raised(enough, None), None);
+        }
+        assert_eq!(raised(Some(2000), Some(2000)), None, "more may not be");
+    }
 
     #[test]
     fn a_panic_says_where_it_was_and_no_secret() {

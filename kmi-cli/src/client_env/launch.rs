@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::Variables;
-use crate::{config::Environment, report::Failure};
+use crate::{config::Environment, hardening, report::Failure};
 
 /// The shell's exit code for a program that does not exist.
 const NOT_FOUND: u8 = 127;
@@ -36,7 +36,7 @@ pub(crate) async fn launch(
     }
     // Before the program starts, so that no signal can end us and leave it behind.
     let signals = Signals::new()?;
-    let child = command.spawn().map_err(|error| {
+    let child = hardening::with_given_limits(|| command.spawn()).map_err(|error| {
         let name = visible_bytes(program.as_encoded_bytes());
         let (code, hint) = match error.kind() {
             io::ErrorKind::NotFound => (NOT_FOUND, "check the spelling, or give the whole path"),

@@ -25,9 +25,10 @@ use kmi_stats::{
 use kmi_tui::{model::Screen, quantity::counted, status_table::status_table};
 use tokio::task::JoinSet;
 
-use super::{Context, ending::Ending, simulate, verify};
+use super::{Context, ending::Ending, serve, simulate, verify};
 use crate::{
     args::DemoArgs,
+    hardening,
     live::{self, Place},
     report::{Failure, USAGE},
 };
@@ -44,7 +45,7 @@ const LIGHT: Duration = Duration::from_millis(150);
 pub(super) fn run(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<ExitCode> {
     // The stand-in and the visitors run beside the proxy, and the screen has this thread.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start the runtime")?.block_on(demo(context, args))
+    serve::block_on(runtime.context("cannot start the runtime")?, demo(context, args))
 }
 
 async fn demo(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<ExitCode> {
@@ -52,6 +53,7 @@ async fn demo(context: &Context<'_>, args: &DemoArgs) -> anyhow::Result<ExitCode
         let hint = "run it in a terminal, or `kmi demo` for the result alone";
         return Err(Failure::new("--tui needs a terminal", hint).code(USAGE).into());
     }
+    hardening::make_room(ProxySettings::default().max_connections, context.output);
     let mut ending = Ending::new()?;
     // Removed with everything in it when the demonstration ends, however it ends.
     let dir = tempfile::Builder::new().prefix("kmi-demo-").tempdir()?;

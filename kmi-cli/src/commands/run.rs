@@ -26,7 +26,7 @@ pub(super) fn run(context: &Context<'_>, args: &RunArgs) -> anyhow::Result<ExitC
             "leave its `-m` out and name the model as `kmi run --model MODEL -- kimi …`",
         );
     }
-    let code = serve::runtime()?.block_on(async {
+    let code = serve::block_on(serve::runtime()?, async {
         match desk::listening(&config)? {
             Some(listen) => launch(context, args, &config, listen).await,
             None => beside(context, args, &config).await,

@@ -24,16 +24,22 @@ use kmi_proxy::{
     settings::ProxySettings,
 };
 use kmi_tui::quantity::counted;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use self::hand_over::Successor;
 use super::{Context, ending::Ending};
 use crate::{
     args::{ReloadArgs, ServeArgs},
     config::{self, Config, Flag},
-    desk,
+    desk, hardening,
     report::Failure,
 };
+
+/// How long the end waits for threads that have work left.
+const LEFT_BEHIND: Duration = Duration::from_millis(100);
 
 pub(super) fn serve(context: &Context<'_>, args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let flags = flags(args);
@@ -42,7 +48,7 @@ pub(super) fn serve(context: &Context<'_>, args: &ServeArgs) -> anyhow::Result<E
         return detach(context, &config);
     }
     let given = hand_over::inherited(context.env).context("the listener that was handed over")?;
-    runtime()?.block_on(run(context, &config, &flags, given))?;
+    block_on(runtime()?, run(context, &config, &flags, given))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -54,11 +60,19 @@ fn flags(args: &ServeArgs) -> Vec<Flag> {
 
 /// The runtime that proxies run on. One thread carries tens of thousands of requests a second, and
 /// none of them pays for waking another thread; what blocks or writes has threads of its own.
-pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")
+}
+
+/// Runs to the end, and leaves what is still being looked for behind: the system's search for a name
+/// cannot be ended, and takes half a minute where its server is silent.
+pub(super) fn block_on<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(LEFT_BEHIND);
+    done
 }
 
 async fn run(
@@ -162,6 +176,7 @@ pub(super) async fn start(
     flags: &[Flag],
     given: Option<&TcpListener>,
 ) -> Result<Engine, EngineError> {
+    hardening::make_room(config.settings.proxy.max_connections, context.output);
     let since = Instant::now();
     loop {
         let setup = desk::setup(config, context.env);
@@ -374,5 +389,27 @@ fn report_reload(reply: &Reply, context: &Context<'_>) {
             context.output.error(&failure.message, hint);
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_search_for_a_name_holds_up_no_end() {
+        let (answer, silent) = mpsc::channel::<()>();
+        let ended = block_on(runtime().unwrap(), async {
+            let (begun, waited) = tokio::sync::oneshot::channel();
+            tokio::task::spawn_blocking(move || {
+                let _ = begun.send(());
+                // Without an end, unless the test has failed.
+                let _ = silent.recv_timeout(Duration::from_mins(1));
+            });
+            waited.await.is_ok()
+        });
+        assert!(ended && answer.send(()).is_ok(), "it is still being looked for");
     }
 }

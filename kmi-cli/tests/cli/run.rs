@@ -5,9 +5,11 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::Path,
     process::Stdio,
 };
 
+use assert_cmd::Command;
 use rustix::process::Signal;
 
 use crate::{
@@ -206,4 +208,28 @@ fn quota_is_asked_while_the_program_runs() {
     });
     process.close_stdin();
     process.wait();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_proxy_may_open_what_its_connections_take_and_its_client_what_it_could_before() {
+    let user = Upstream::healthy(1).user();
+    let with = |limit: &str| {
+        let mut command = user.program_command(Path::new("/bin/sh"), "-c");
+        let script = "ulimit -Sn; grep '^Max open files' /proc/$PPID/limits";
+        command.arg(format!("{limit}; exec \"$0\" run -- sh -c \"$1\""));
+        command.args([env!("CARGO_BIN_EXE_kmi"), script]);
+        user.finish(Command::from_std(command)).good()
+    };
+    let run = with("ulimit -Sn 300");
+    let (clients, proxys) = run.out.split_once('\n').unwrap();
+    assert_eq!(clients, "300");
+    assert_eq!(proxys.split_whitespace().nth(3), Some("2560"), "{proxys}");
+    assert!(!run.err.contains("too few"), "{}", run.err);
+
+    let run = with("ulimit -n 300");
+    assert!(run.out.starts_with("300\n"), "{}", run.out);
+    let words = "warning: the system lets kmi open 300 files, too few for 1024 connections\n\
+                 hint: raise the hard limit (`ulimit -Hn`), or lower `proxy.max_connections`\n";
+    assert!(run.err.contains(words), "{}", run.err);
 }
