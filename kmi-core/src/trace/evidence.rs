@@ -17,7 +17,7 @@ use super::{
 };
 use crate::eligible::KeySet;
 
-/// An attempt's line, as far as the proof needs it; see [`Attempt`] for what the
+/// An attempt's line, as far as the proof needs it; see [`Attempt`](super::Attempt) for what the
 /// fields mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence<'a> {
