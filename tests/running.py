@@ -158,8 +158,7 @@ class Kmi:
         auths.mkdir(mode=0o700, parents=True)
         self.home.chmod(0o700)
         for number, key in enumerate(self.keys, 1):
-            (auths / f"k{number}.key").write_text(key)
-            (auths / f"k{number}.key").chmod(0o600)
+            self.add_key(f"k{number}", key)
         (self.home / "kmi.config.toml").write_text(
             f'[proxy]\nlisten = "{listen}"\n[upstream.kimi]\nkind = "openai"\nbase_url = "{url}"\n'
             f'[rotation]\nmode = "auto"\n{config}'
@@ -168,6 +167,11 @@ class Kmi:
         if owner is not None:
             for path in [self.home, *self.home.rglob("*")]:
                 os.chown(path, owner, owner)
+
+    def add_key(self, label, key):
+        path = self.home / "_auths" / f"{label}.key"
+        path.touch(mode=0o600)
+        path.write_text(key)
 
     def command(self, *args):
         as_owner = []

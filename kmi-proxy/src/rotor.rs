@@ -262,8 +262,11 @@ impl Rotor {
     ///
     /// Blocks as [`Rotor::open`] does. On an error everything stays as it was.
     pub fn reload(&self, setup: Setup, now: Timestamp) -> Result<usize, RotorError> {
-        let Loaded { keys, problems, targets } =
-            keys::load(&sources(&self.home, &setup, &self.answers, SETTLE), &self.secret);
+        let loaded = keys::load(&sources(&self.home, &setup, &self.answers, SETTLE), &self.secret);
+        if let Some(problem) = loaded.unread() {
+            return Err(RotorError::Unread(problem.clone()));
+        }
+        let Loaded { keys, problems, targets } = loaded;
         let before = self.proxy.live();
         let mut parked = self.parked.lock();
         let prepare = |upstream: &UpstreamSettings| {

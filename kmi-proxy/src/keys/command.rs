@@ -155,14 +155,14 @@ impl Collected {
 }
 
 fn cannot_start(error: &io::Error) -> Fault {
-    let why = match error.kind() {
-        io::ErrorKind::NotFound => "there is no such program".to_owned(),
-        kind => kind.to_string(),
-    };
-    Fault::refused(
-        format!("the command cannot be run: {why}"),
-        "name the program by its full path, and its arguments one by one",
-    )
+    const WHAT: &str = "the command cannot be run";
+    let hint = "name the program by its full path, and its arguments one by one";
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            Fault::refused(format!("{WHAT}: there is no such program"), hint)
+        }
+        _ => Fault::of_system(WHAT, error, hint),
+    }
 }
 
 fn too_slow(timeout: Duration) -> Fault {

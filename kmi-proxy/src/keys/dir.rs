@@ -78,7 +78,7 @@ fn missing(dir: &Path, error: &io::Error) -> Fault {
         return Fault::new(Severity::Warning, "there is no key directory here", hint);
     }
     let hint = format!("make sure that it is a directory of yours: chmod 700 {}", word(dir));
-    Fault::refused(format!("the key directory cannot be read: {}", error.kind()), hint)
+    Fault::of_system("the key directory cannot be read", error, hint)
 }
 
 fn too_many() -> Fault {

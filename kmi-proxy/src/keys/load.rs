@@ -94,6 +94,13 @@ pub struct Loaded {
     pub targets: Vec<PathBuf>,
 }
 
+impl Loaded {
+    /// Why there may be more keys than were found, if so: the system could not look just now.
+    pub fn unread(&self) -> Option<&Problem> {
+        self.problems.iter().find(|problem| problem.is_passing())
+    }
+}
+
 /// A good description and the file it stands in.
 pub(super) struct Described {
     pub(super) spec: KeySpec,

@@ -37,5 +37,5 @@ pub use self::{
     problem::{Problem, Severity},
     source::Variables,
     survey::survey,
-    watch::{SETTLE, Watcher},
+    watch::{Reading, SETTLE, Watcher},
 };

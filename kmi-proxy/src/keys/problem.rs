@@ -1,8 +1,9 @@
 //! What is wrong with a key file, in words a user can act on.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 use kmi_core::{display, key::ApiKey};
+use rustix::io::Errno;
 
 /// How much a [`Problem`] costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,12 +30,18 @@ pub struct Problem {
     /// What is wrong.
     pub message: String,
     hint: String,
+    passing: bool,
 }
 
 impl Problem {
     /// What to do about it, in one line.
     pub fn hint(&self) -> &str {
         &self.hint
+    }
+
+    /// Whether it says nothing of what is there: the system could not look just now.
+    pub fn is_passing(&self) -> bool {
+        self.passing
     }
 
     /// Masks keys that stand in a file's *name*; texts made by this module hold none.
@@ -64,6 +71,7 @@ pub(super) struct Fault {
     line: Option<u32>,
     message: String,
     hint: String,
+    passing: bool,
 }
 
 impl Fault {
@@ -76,7 +84,18 @@ impl Fault {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Self { severity, line: None, message: message.into(), hint: hint.into() }
+        let (message, hint) = (message.into(), hint.into());
+        Self { severity, line: None, message, hint, passing: false }
+    }
+
+    /// That `what` could not be done; unless the system had no means to do it, `hint` is the
+    /// remedy.
+    pub(super) fn of_system(what: &str, error: &io::Error, hint: impl Into<String>) -> Self {
+        if !is_passing(error) {
+            return Self::refused(format!("{what}: {}", error.kind()), hint);
+        }
+        let hint = "the system is short of something, or a disk fails: `ulimit -a`, `df`, `dmesg`";
+        Self { passing: true, ..Self::refused(format!("{what}: {error}"), hint) }
     }
 
     pub(super) fn on(mut self, line: impl Into<Option<u32>>) -> Self {
@@ -97,9 +116,17 @@ impl Fault {
     }
 
     pub(super) fn in_file(self, file: &Arc<str>) -> Problem {
-        let Self { severity, line, message, hint } = self;
-        Problem { severity, file: Arc::clone(file), line, message, hint }
+        let Self { severity, line, message, hint, passing } = self;
+        Problem { severity, file: Arc::clone(file), line, message, hint, passing }
     }
+}
+
+/// Whether the system could not say what is there, now: no descriptors, memory or processes left,
+/// a disk or a server of files that does not answer.
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    const PASSING: [Errno; 6] =
+        [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN, Errno::IO, Errno::STALE];
+    Errno::from_io_error(error).is_some_and(|errno| PASSING.contains(&errno))
 }
 
 /// Masks a key in the name of a file.

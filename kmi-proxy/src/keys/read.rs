@@ -151,8 +151,6 @@ fn irregular() -> Fault {
 }
 
 fn unreadable(error: &io::Error) -> Fault {
-    Fault::refused(
-        format!("the file cannot be read: {}", error.kind()),
-        "make sure that the file belongs to you and has mode 600",
-    )
+    let hint = "make sure that the file belongs to you and has mode 600";
+    Fault::of_system("the file cannot be read", error, hint)
 }

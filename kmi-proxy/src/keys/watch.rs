@@ -42,6 +42,15 @@ const RESCAN_WITHOUT_EVENTS: Duration = Duration::from_millis(500);
 /// Shortest time between two looks, however many events come.
 const BREATH: Duration = Duration::from_millis(50);
 
+/// How it went to read what has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// It is known what is there now.
+    Done,
+    /// It could not be read just now: to be tried again.
+    Postponed,
+}
+
 /// Watches the key directory and further files on a thread of its own, until it is dropped.
 #[derive(Debug)]
 pub struct Watcher {
@@ -63,13 +72,15 @@ impl Watcher {
     /// [`Loaded::targets`](super::Loaded::targets). Start watching before loading for the first
     /// time: what changes in between is then noticed. None of the paths has to exist.
     ///
+    /// Where that could not be read just now, it is called again after a while.
+    ///
     /// `changed` runs on the watcher's thread, never twice at once. It may take its time: what
     /// changes meanwhile is reported afterwards. It may still be running when the watcher is
     /// dropped, but is not called any more after that.
     pub fn start(
         dir: PathBuf,
         files: Vec<PathBuf>,
-        changed: impl FnMut() + Send + 'static,
+        changed: impl FnMut() -> Reading + Send + 'static,
     ) -> io::Result<Self> {
         Self::start_with(dir, files, Events::Wanted, changed)
     }
@@ -78,7 +89,7 @@ impl Watcher {
         dir: PathBuf,
         files: Vec<PathBuf>,
         events: Events,
-        changed: impl FnMut() + Send + 'static,
+        changed: impl FnMut() -> Reading + Send + 'static,
     ) -> io::Result<Self> {
         // One place is enough: a wake-up that is waiting already says all there is to say.
         let (wake, woken) = sync_channel(1);
@@ -94,7 +105,7 @@ impl Watcher {
         };
         // Events first, so that nothing can happen unseen between the picture and them.
         work.follow_directories();
-        work.reported = work.look();
+        work.reported = work.look().unwrap_or_default();
         thread::Builder::new().name("kmi-keys".into()).spawn(move || work.run(changed))?;
         Ok(Self { shared })
     }
@@ -170,23 +181,24 @@ struct Work {
 struct Stopped;
 
 impl Work {
-    fn run(mut self, mut changed: impl FnMut()) {
+    fn run(mut self, mut changed: impl FnMut() -> Reading) {
         let rescan = if self.events.is_some() { RESCAN } else { RESCAN_WITHOUT_EVENTS };
         while let Ok(()) = self.wait(rescan) {
             self.follow_directories();
-            let picture = self.look();
-            if picture == self.reported {
+            let Some(picture) = self.look().filter(|picture| *picture != self.reported) else {
                 thread::sleep(BREATH);
                 continue;
-            }
+            };
             let Ok(picture) = self.settled(picture) else { return };
-            self.reported = picture;
             // A panic while loading must not end the watching.
-            let _ = panic::catch_unwind(panic::AssertUnwindSafe(&mut changed));
+            let reading = panic::catch_unwind(panic::AssertUnwindSafe(&mut changed));
+            if reading.unwrap_or(Reading::Done) == Reading::Done {
+                self.reported = picture;
+            }
         }
     }
 
-    fn look(&self) -> Picture {
+    fn look(&self) -> Option<Picture> {
         Picture::of(&self.dir, &self.shared.files.lock())
     }
 

@@ -36,6 +36,22 @@ fn modes_of_the_opened_file() {
 }
 
 #[test]
+fn a_file_that_the_system_cannot_read_is_not_the_same_as_no_key() {
+    let home = Home::with(&[("good.key", "sk-test-good"), ("bad.key", "not a key")]);
+    assert!(home.load().unread().is_none(), "a file that cannot be used is read all the same");
+    // Its first byte can never be read: the system answers with an error of input and output.
+    std::os::unix::fs::symlink("/proc/self/mem", home.path("zz.key")).unwrap();
+    let loaded = home.load();
+    assert_eq!(loaded.keys.len(), 1);
+    let unread = loaded.unread().unwrap();
+    assert!(
+        unread
+            .to_string()
+            .ends_with("zz.key: the file cannot be read: Input/output error (os error 5)")
+    );
+}
+
+#[test]
 fn what_is_no_regular_file() {
     let home = Home::with(&[("good.key", "sk-test-good")]);
     fs::create_dir(home.path("dir.key")).unwrap();

@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::super::dir::{MAX_ENTRIES, is_ignored};
+use super::super::{
+    dir::{MAX_ENTRIES, is_ignored},
+    problem::is_passing,
+};
 
 /// The metadata of everything that is watched.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -42,9 +45,13 @@ pub(super) struct Identity {
 }
 
 impl Picture {
-    /// A look at the directory's files, without those that are no key files, and at further files.
-    pub(super) fn of(dir: &Path, files: &[PathBuf]) -> Self {
-        let entries = fs::read_dir(dir).into_iter().flatten().take(8 * MAX_ENTRIES).flatten();
+    /// A look at the directory's files, without those that are no key files, and at further files;
+    /// `None` where the system does not let anybody look just now.
+    pub(super) fn of(dir: &Path, files: &[PathBuf]) -> Option<Self> {
+        let entries = match fs::read_dir(dir) {
+            Err(error) if is_passing(&error) => return None,
+            entries => entries.into_iter().flatten().take(8 * MAX_ENTRIES).flatten(),
+        };
         let named = entries
             .filter(|entry| !is_ignored(&entry.file_name().to_string_lossy()))
             .map(|entry| entry.path());
@@ -52,7 +59,7 @@ impl Picture {
             let file = File::of(&path);
             (path, file)
         });
-        Self { dir: Identity::of(dir), files: files.collect() }
+        Some(Self { dir: Identity::of(dir), files: files.collect() })
     }
 }
 

@@ -27,9 +27,9 @@ impl Settling {
         Self { picture, begun: now, still_since: now }
     }
 
-    /// Takes another look.
-    pub(super) fn next(&mut self, picture: Picture, now: Instant) -> Verdict {
-        if picture != self.picture {
+    /// Takes another look, if one could be had.
+    pub(super) fn next(&mut self, picture: Option<Picture>, now: Instant) -> Verdict {
+        if let Some(picture) = picture.filter(|picture| *picture != self.picture) {
             self.picture = picture;
             self.still_since = now;
         }

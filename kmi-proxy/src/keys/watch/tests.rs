@@ -30,6 +30,7 @@ impl Fixture {
         let count = Arc::clone(&reports);
         let changed = move || {
             count.fetch_add(1, Ordering::SeqCst);
+            Reading::Done
         };
         let watcher = Watcher::start_with(dir.clone(), Vec::new(), events, changed).unwrap();
         Self { home, dir, reports, watcher }
@@ -119,12 +120,26 @@ fn a_panic_does_not_end_the_watching() {
     let count = Arc::clone(&reports);
     let _watcher = Watcher::start(home.path().to_owned(), Vec::new(), move || {
         assert!(count.fetch_add(1, Ordering::SeqCst) > 0, "a panic for the test");
+        Reading::Done
     })
     .unwrap();
     for (n, name) in ["a.key", "b.key"].into_iter().enumerate() {
         fs::write(home.path().join(name), "x").unwrap();
         until(name, || reports.load(Ordering::SeqCst) > n);
     }
+}
+
+#[test]
+fn what_cannot_be_read_just_now_is_reported_again() {
+    let home = TempDir::new().unwrap();
+    let reports = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&reports);
+    let _watcher = Watcher::start(home.path().to_owned(), Vec::new(), move || {
+        if count.fetch_add(1, Ordering::SeqCst) < 2 { Reading::Postponed } else { Reading::Done }
+    })
+    .unwrap();
+    fs::write(home.path().join("a.key"), "x").unwrap();
+    until("the third report", || reports.load(Ordering::SeqCst) == 3);
 }
 
 #[test]
@@ -139,7 +154,7 @@ fn dropping_ends_the_thread() {
 #[test]
 fn what_is_no_key_file_does_not_change_the_picture() {
     let home = TempDir::new().unwrap();
-    let look = || Picture::of(home.path(), &[]);
+    let look = || Picture::of(home.path(), &[]).unwrap();
     let before = look();
     for name in [".a.key.swp", "a.key~", "README", "#a.key#", "a.tmp"] {
         fs::write(home.path().join(name), "x").unwrap();
@@ -158,15 +173,17 @@ fn a_change_settles_after_a_time_without_another_one() {
         fs::write(home.path().join("a.key"), "x".repeat(size)).unwrap();
         Picture::of(home.path(), &[])
     };
+    let no_look = || None;
     let same = || Picture::of(home.path(), &[]);
     let begun = Instant::now();
     let at = |ms| begun + Duration::from_millis(ms);
-    let mut settling = Settling::begin(other(), at(0));
+    let mut settling = Settling::begin(other().unwrap(), at(0));
     let mut wait = |picture, ms| match settling.next(picture, at(ms)) {
         Verdict::Wait(rest) => Some(rest.as_millis()),
         Verdict::Settled(_) => None,
     };
     assert_eq!(wait(same(), 0), Some(300));
+    assert_eq!(wait(no_look(), 298), Some(2), "no look is no change");
     assert_eq!(wait(same(), 299), Some(1));
     assert_eq!(wait(other(), 300), Some(300), "it was written once more");
     assert_eq!(wait(same(), 599), Some(1));
