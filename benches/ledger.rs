@@ -14,6 +14,8 @@ use kmi_stats::verify::{InFlight, Options, Verifier};
 use sha2::{Digest as _, Sha256};
 
 const LINES: usize = 10_000;
+/// As many as the queue takes while the thread that writes does nothing, and less.
+const MANY: usize = 50_000;
 
 fn main() -> anyhow::Result<()> {
     let mut criterion = Criterion::default().configure_from_args();
@@ -62,10 +64,10 @@ fn writing(criterion: &mut Criterion) -> anyhow::Result<()> {
     let (ledger, _) = Ledger::open(dir.path(), &TraceSettings::default(), Timestamp::now())?;
     let sink = ledger.sink();
     let mut turns = Turns::new()?;
-    let mut push = |batches| {
+    let mut push = |lines, batches| {
         let (mut pushing, mut whole) = (Duration::ZERO, Duration::ZERO);
         for _ in 0..batches {
-            let records: Vec<Record> = turns.by_ref().take(LINES).collect();
+            let records: Vec<Record> = turns.by_ref().take(lines).collect();
             let start = Instant::now();
             for record in records {
                 sink.push(record);
@@ -77,11 +79,14 @@ fn writing(criterion: &mut Criterion) -> anyhow::Result<()> {
         anyhow::Ok((pushing, whole))
     };
     group.bench_function(format!("{LINES} lines, push"), |bencher| {
-        bencher.iter_custom(|batches| push(batches).map_or(Duration::MAX, |(pushing, _)| pushing));
+        bencher.iter_custom(|batches| push(LINES, batches).map_or(Duration::MAX, |(it, _)| it));
     });
-    group.bench_function(format!("{LINES} lines, push and flush"), |bencher| {
-        bencher.iter_custom(|batches| push(batches).map_or(Duration::MAX, |(_, whole)| whole));
-    });
+    for lines in [LINES, MANY] {
+        group.throughput(Throughput::Elements(lines as u64));
+        group.bench_function(format!("{lines} lines, push and flush"), |bencher| {
+            bencher.iter_custom(|batches| push(lines, batches).map_or(Duration::MAX, |(_, it)| it));
+        });
+    }
     group.finish();
     ensure!(sink.dropped() == 0, "{} records were dropped", sink.dropped());
     Ok(())

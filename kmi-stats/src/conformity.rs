@@ -223,18 +223,25 @@ pub enum Served {
 impl Served {
     /// Its id.
     pub fn id(&self) -> &str {
-        match self {
-            Self::Of(epoch, key) => &epoch.keys[*key].key,
-            Self::Named(id) => id,
+        self.as_serving().id()
+    }
+
+    /// Whether it is this key, whatever its epoch.
+    pub fn is(&self, other: Serving<'_>) -> bool {
+        match (self, other) {
+            // An epoch names no key twice.
+            (Self::Of(epoch, key), Serving::Of(its, other)) if Arc::ptr_eq(epoch, its) => {
+                *key == other
+            }
+            _ => self.id() == other.id(),
         }
     }
 
-    /// Whether it is the same key, whatever its epoch.
-    pub fn is(&self, other: &Self) -> bool {
-        match (self, other) {
-            // An epoch names no key twice.
-            (Self::Of(epoch, key), Self::Of(its, other)) if Arc::ptr_eq(epoch, its) => key == other,
-            _ => self.id() == other.id(),
+    /// The same, only to be looked at.
+    pub fn as_serving(&self) -> Serving<'_> {
+        match self {
+            Self::Of(epoch, key) => Serving::Of(epoch, *key),
+            Self::Named(id) => Serving::Named(id),
         }
     }
 
@@ -242,6 +249,33 @@ impl Served {
         match self {
             Self::Of(epoch, key) => epoch.keys.get(*key),
             Self::Named(_) => None,
+        }
+    }
+}
+
+/// A [`Served`] that is only looked at.
+#[derive(Debug, Clone, Copy)]
+pub enum Serving<'a> {
+    /// A key of an epoch that is known, by its index.
+    Of(&'a Arc<EpochRing>, usize),
+    /// Only its id is known.
+    Named(&'a str),
+}
+
+impl<'a> Serving<'a> {
+    /// Its id.
+    pub fn id(self) -> &'a str {
+        match self {
+            Self::Of(epoch, key) => &epoch.keys[key].key,
+            Self::Named(id) => id,
+        }
+    }
+
+    /// The key, to be kept.
+    pub fn keep(self) -> Served {
+        match self {
+            Self::Of(epoch, key) => Served::Of(Arc::clone(epoch), key),
+            Self::Named(id) => Served::Named(id.into()),
         }
     }
 }

@@ -5,6 +5,7 @@ mod attempt;
 use std::{fmt, io};
 
 use fastrand::Rng;
+use jiff::Timestamp;
 use kmi_core::eligible::KeySet;
 use kmi_proxy::settings::OnExhausted;
 use kmi_stats::report::Report;
@@ -15,7 +16,7 @@ use super::{
     population::Population,
     provider::Provider,
     queue::{Event, Queue},
-    recorder::{Change, Recorder, Row},
+    recorder::{Change, Recorder, Row, at},
     scenario::Scenario,
     summary::{Exhaustion, Requests, Summary, Sums},
     trouble::Words,
@@ -30,6 +31,8 @@ pub(crate) struct Engine<'o> {
     dice: Rng,
     queue: Queue,
     now: i64,
+    /// The same as a time of day.
+    moment: Timestamp,
     population: Population,
     keys: Keys,
     provider: Provider,
@@ -111,13 +114,14 @@ impl<'o> Engine<'o> {
         let population = Population::new(scenario).map_err(SimulationError::Scenario)?;
         let keys = Keys::new(&population.inventory)
             .map_err(|error| SimulationError::Scenario(error.to_string()))?;
-        let mut recorder = Recorder::new(scenario.rotation.policy, rows, out);
+        let mut recorder = Recorder::new(scenario.rotation.policy, &population, rows, out);
         recorder.epoch(&population, keys.rotation())?;
         let mut engine = Self {
             scenario: scenario.clone(),
             dice: Rng::with_seed(scenario.seed),
             queue: Queue::default(),
             now: 0,
+            moment: at(0),
             keys,
             provider: Provider::new(&population),
             words: Words::new(),
@@ -148,16 +152,17 @@ impl<'o> Engine<'o> {
         const TICK: u64 = 1 << 16;
         let (until, most) = (self.scenario.time, self.most_attempts());
         let mut told = 0;
-        while let Some((at, event)) = self.queue.next() {
-            if until.is_some_and(|until| at > until.0) {
-                self.close(until.map_or(at, |until| until.0));
+        while let Some((time, event)) = self.queue.next() {
+            if until.is_some_and(|until| time > until.0) {
+                self.close(until.map_or(time, |until| until.0));
             } else if most.is_some_and(|most| self.attempts >= most) {
                 self.close(self.now);
             }
             if self.over.is_some() && !matches!(event, Event::Ends(_) | Event::Answers(_)) {
                 continue;
             }
-            self.now = at;
+            self.now = time;
+            self.moment = at(time);
             self.happens(event)?;
             if self.attempts >= told + TICK {
                 told = self.attempts;
@@ -229,7 +234,7 @@ impl<'o> Engine<'o> {
     /// No key is left that could serve: the request waits, or the client is told so.
     fn none_left(&mut self, client: usize) {
         let request = &self.requests[client];
-        let next = self.keys.next_usable(&request.tried, self.now);
+        let next = self.keys.next_usable(&request.tried, self.moment);
         let rules = &self.scenario.rotation;
         if rules.on_exhausted == OnExhausted::Wait
             && let Some(next) = next.map(|next| next.max(self.now + 1))
@@ -241,7 +246,7 @@ impl<'o> Engine<'o> {
             return;
         }
         self.asked.refused += 1;
-        let dry = self.keys.exhausted(self.now);
+        let dry = self.keys.exhausted(self.moment);
         // While a key is usable that this request has tried, the pool is not exhausted.
         if dry == Dry::No {
             return self.done(client, 0);

@@ -80,11 +80,6 @@ impl Population {
         let ids = inventory.keys().iter().map(|key| key.id.to_string().into()).collect();
         Ok(Self { inventory, ids, truths, accounts })
     }
-
-    /// The label of a key.
-    pub(super) fn label(&self, key: usize) -> Arc<str> {
-        self.inventory.keys()[key].label.shared()
-    }
 }
 
 fn key(label: &str, group: &KeyGroup) -> Result<Key, String> {
@@ -155,8 +150,9 @@ mod tests {
             at = '1..2'
         ";
         let population = Population::new(&Scenario::parse(text).unwrap()).unwrap();
-        let labels: Vec<_> = (0..3).map(|key| population.label(key)).collect();
-        assert_eq!(labels.iter().map(|it| &**it).collect::<Vec<_>>(), ["b", "a1", "a2"]);
+        let labels: Vec<_> =
+            population.inventory.keys().iter().map(|it| it.label.as_str()).collect();
+        assert_eq!(labels, ["b", "a1", "a2"]);
         let accounts: Vec<_> = population.truths.iter().map(|it| it.account).collect();
         assert_eq!((accounts, population.accounts.len()), (vec![1, 0, 0], 2));
         let fails: Vec<_> = population.truths.iter().map(|it| it.fails.len()).collect();

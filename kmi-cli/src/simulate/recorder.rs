@@ -71,6 +71,8 @@ pub(super) struct Ended<'a> {
     pub(super) came: i64,
     pub(super) begun: i64,
     pub(super) over: i64,
+    /// The last of them as a time of day.
+    pub(super) moment: Timestamp,
     pub(super) status: Option<u16>,
     pub(super) outcome: Outcome,
     pub(super) error: Option<Arc<str>>,
@@ -85,22 +87,31 @@ pub(super) struct Recorder<'o> {
     seq: u64,
     head: ChainHash,
     line: Vec<u8>,
-    /// What is the same in every attempt.
-    attempt: Attempt,
+    /// Of each key its last attempt, whose names the next one keeps.
+    attempts: Vec<Attempt>,
+    session: Option<Arc<str>>,
     most_rows: u64,
     rows: Vec<Row>,
     changes: Vec<Change>,
 }
 
 impl<'o> Recorder<'o> {
-    pub(super) fn new(policy: Policy, most_rows: u64, out: Option<&'o mut dyn Write>) -> Self {
+    pub(super) fn new(
+        policy: Policy,
+        population: &Population,
+        most_rows: u64,
+        out: Option<&'o mut dyn Write>,
+    ) -> Self {
+        let keys = population.inventory.keys().iter().zip(&population.ids);
+        let attempts = keys.map(|(key, id)| blank(policy, id, key.label.shared())).collect();
         Self {
             verifier: Verifier::new(Options::default()),
             out,
             seq: 0,
             head: ChainHash::START,
             line: Vec::new(),
-            attempt: blank(policy),
+            attempts,
+            session: None,
             most_rows,
             rows: Vec::new(),
             changes: Vec::new(),
@@ -126,8 +137,8 @@ impl<'o> Recorder<'o> {
         }))
     }
 
-    pub(super) fn attempt(&mut self, it: &Ended<'_>, population: &Population) -> io::Result<()> {
-        let label = population.label(it.key);
+    pub(super) fn attempt(&mut self, it: &Ended<'_>) -> io::Result<()> {
+        let row = &mut self.attempts[it.key];
         let latency_ms = millis(it.over - it.begun);
         if it.n <= self.most_rows {
             self.rows.push(Row {
@@ -136,20 +147,19 @@ impl<'o> Recorder<'o> {
                 at_ms: it.begun,
                 client: it.client + 1,
                 attempt: it.attempt,
-                key: Arc::clone(&label),
+                key: Arc::clone(&row.label),
                 outcome: it.outcome,
                 latency_ms,
             });
         }
-        let row = &mut self.attempt;
-        row.ts = at(it.over);
+        row.ts = it.moment;
         row.turn = it.turn.map(|turn| turn.number);
         row.prev_slot = it.turn.and_then(|turn| turn.prev_slot);
         row.slot = it.turn.map(|turn| turn.slot);
-        row.key = Arc::clone(&population.ids[it.key]);
-        row.label = label;
-        row.eligible = Arc::clone(it.eligible);
-        row.tried = it.tried.clone();
+        if !Arc::ptr_eq(&row.eligible, it.eligible) {
+            row.eligible = Arc::clone(it.eligible);
+        }
+        row.tried.clone_from(it.tried);
         row.attempt = it.attempt;
         row.status = it.status;
         row.outcome = it.outcome;
@@ -165,17 +175,19 @@ impl<'o> Recorder<'o> {
         row.request_bytes = 4 * it.tokens.prompt;
         row.response_bytes = if answered { 4 * it.tokens.completion } else { 0 };
         if self.out.is_none() {
-            self.verifier.unchained_attempt(&self.attempt);
+            self.verifier.unchained_attempt(row);
             return Ok(());
         }
-        self.attempt.request_id = format!("req-{:08x}", it.request).into();
-        self.record(Record::Attempt(self.attempt.clone()))
+        row.request_id = format!("req-{:08x}", it.request).into();
+        row.session_id.clone_from(&self.session);
+        let record = Record::Attempt(row.clone());
+        self.record(record)
     }
 
     /// The session of the next attempts; only a written trace names it.
     pub(super) fn session(&mut self, name: impl FnOnce() -> String) {
         if self.out.is_some() {
-            self.attempt.session_id = Some(name().into());
+            self.session = Some(name().into());
         }
     }
 
@@ -237,15 +249,16 @@ fn millis(ms: i64) -> u64 {
     u64::try_from(ms).unwrap_or(0)
 }
 
-fn blank(policy: Policy) -> Attempt {
+/// What is the same in every attempt with a key.
+fn blank(policy: Policy, key: &Arc<str>, label: Arc<str>) -> Attempt {
     Attempt {
         ts: BEGINNING,
         turn: None,
         epoch: 1,
         prev_slot: None,
         slot: None,
-        key: "".into(),
-        label: "".into(),
+        key: Arc::clone(key),
+        label,
         eligible: Arc::default(),
         tried: KeySet::default(),
         request_id: "".into(),

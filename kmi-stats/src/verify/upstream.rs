@@ -22,7 +22,7 @@ use super::{
     tally::{Exposure, Keys, NumberedEpoch, Row, Status, Tally},
 };
 use crate::{
-    conformity::{self, Choice, End, EpochRing, Linked, Served, Start, Violation},
+    conformity::{self, Choice, End, EpochRing, Linked, Served, Serving, Start, Violation},
     report::{GapReport, MAX_GAPS},
 };
 
@@ -33,11 +33,26 @@ const MAX_EPOCH_SLOTS: usize = 262_144;
 /// so many of the last ones first. More would be dear where a trace stands in another order.
 const NEAR: usize = 16;
 
+/// The epochs that are kept, by number.
+type Epochs = BTreeMap<u64, Arc<NumberedEpoch>>;
+
+/// What a turn has been found to be, before it stands among its neighbours.
+struct Part<'a> {
+    /// The line's number.
+    seq: u64,
+    /// Its epoch; `None` where its start cannot be checked.
+    ring: Option<&'a Arc<EpochRing>>,
+    status: Status,
+    serving: Serving<'a>,
+    /// Whether another key could have served.
+    had_choice: bool,
+}
+
 /// Everything that has to be remembered of one upstream.
 #[derive(Debug, Clone)]
 pub(super) struct Upstream {
     name: Arc<str>,
-    epochs: BTreeMap<u64, Arc<NumberedEpoch>>,
+    epochs: Epochs,
     epoch_slots: usize,
     newest_epoch: Option<u64>,
     keys: Keys,
@@ -63,7 +78,7 @@ impl Upstream {
     pub(super) fn new(name: Arc<str>, window: usize) -> Self {
         Self {
             name,
-            epochs: BTreeMap::new(),
+            epochs: Epochs::new(),
             epoch_slots: 0,
             newest_epoch: None,
             keys: Keys::default(),
@@ -123,28 +138,28 @@ impl Upstream {
     ) {
         self.begin(beginning);
         self.settle_beginning(seen, beginning);
-        let epoch = self.epoch_of(seen).cloned();
-        let replayed = Self::replay(epoch.as_deref(), seen);
-        let key = epoch.as_ref().and_then(|epoch| epoch.position(seen.key, seen.slot));
-        let number = match epoch.as_ref().zip(key) {
+        let epoch = Self::epoch_of(&self.epochs, seen);
+        let replayed = Self::replay(epoch, seen);
+        let key = epoch.and_then(|epoch| epoch.position(seen.key, seen.slot));
+        let number = match epoch.zip(key) {
             Some((epoch, key)) => Some(epoch.numbers[key]),
             None => self.keys.number(seen.key, seen.label),
         };
         if let Some(number) = number {
             self.keys.label(number, seen.label);
         }
-        let choice = epoch.as_ref().and_then(|epoch| Self::exposure(epoch, seen, key));
-        let served = match epoch.as_ref().zip(key) {
-            Some((epoch, key)) => Served::Of(Arc::clone(&epoch.ring), key),
-            None => Served::Named(seen.key.into()),
+        let choice = epoch.and_then(|epoch| Self::exposure(epoch, seen, key));
+        let serving = match epoch.zip(key) {
+            Some((epoch, key)) => Serving::Of(&epoch.ring, key),
+            None => Serving::Named(seen.key),
         };
         let status = replayed.as_ref().map_or(Status::Violation, |status| *status);
         let had_choice = choice.as_ref().is_some_and(Exposure::had_choice);
-        let epoch = epoch.filter(|_| seen.masks.is_some());
+        let ring = epoch.filter(|_| seen.masks.is_some()).map(|epoch| &epoch.ring);
 
-        let (linked, later) =
-            self.place(seq, seen, epoch.as_ref().map(|it| &it.ring), status, &served, had_choice);
-        let unlinked = epoch.is_some() && linked == Ok(Linked::No);
+        let part = Part { seq, ring, status, serving, had_choice };
+        let (linked, later) = Self::place(&mut self.spans, &mut self.tally, seen, &part);
+        let unlinked = ring.is_some() && linked == Ok(Linked::No);
         let verdict = replayed.and_then(|status| linked.map(|_| status));
         let row = Row {
             turn: seen.turn,
@@ -168,31 +183,29 @@ impl Upstream {
     /// Puts a turn among its neighbours: whether it follows the turn before it, and the turn
     /// after it if that one came first.
     fn place(
-        &mut self,
-        seq: u64,
+        spans: &mut Spans,
+        tally: &mut Tally,
         seen: &Seen<'_>,
-        epoch: Option<&Arc<EpochRing>>,
-        status: Status,
-        served: &Served,
-        had_choice: bool,
+        part: &Part<'_>,
     ) -> (Result<Linked, Violation>, Option<Joint>) {
-        let turn = seen.turn;
+        let Part { seq, ring, status, serving, had_choice } = *part;
+        let (turn, prev_slot) = (seen.turn, seen.prev_slot);
         if turn == 0 {
             return (Err(Violation::TurnZero), None);
         }
-        let end = End { epoch: seen.epoch, slot: seen.slot, served: Some(served.clone()) };
+        let end = End { epoch: seen.epoch, slot: seen.slot, served: Some(serving.keep()) };
         let first = || {
-            let (epoch, served) = (epoch.cloned(), served.clone());
-            Some(First { seq, epoch, prev_slot: seen.prev_slot, status, served, had_choice })
+            let (epoch, served) = (ring.cloned(), serving.keep());
+            Some(First { seq, epoch, prev_slot, status, served, had_choice })
         };
-        let Ok(Met { before, later }) = self.spans.add(turn, turn, end, first) else {
+        let Ok(Met { before, later }) = spans.add(turn, turn, end, first) else {
             return (Err(Violation::Reused), None);
         };
-        let start = epoch.map(|epoch| Start { epoch, prev_slot: seen.prev_slot });
+        let start = ring.map(|epoch| Start { epoch, prev_slot });
         let linked = match (before, start) {
             (Some(before), start) => {
-                let repeats = had_choice && before.served.as_ref().is_some_and(|it| it.is(served));
-                self.tally.repeats += u64::from(repeats);
+                let repeats = had_choice && before.served.as_ref().is_some_and(|it| it.is(serving));
+                tally.repeats += u64::from(repeats);
                 start.map_or(Ok(Linked::No), |start| conformity::follow(&before, &start))
             }
             (None, Some(start)) if turn == 1 => conformity::start(&start).map(|()| Linked::Yes),
@@ -222,13 +235,13 @@ impl Upstream {
         }
     }
 
-    fn epoch_of(&self, seen: &Seen<'_>) -> Option<&Arc<NumberedEpoch>> {
+    fn epoch_of<'a>(epochs: &'a Epochs, seen: &Seen<'_>) -> Option<&'a Arc<NumberedEpoch>> {
         let number = seen.epoch?;
-        let newest = self.epochs.last_key_value().filter(|(newest, _)| **newest == number);
-        newest.map(|(_, epoch)| epoch).or_else(|| self.epochs.get(&number))
+        let newest = epochs.last_key_value().filter(|(newest, _)| **newest == number);
+        newest.map(|(_, epoch)| epoch).or_else(|| epochs.get(&number))
     }
 
-    fn replay(epoch: Option<&NumberedEpoch>, seen: &Seen<'_>) -> Result<Status, Violation> {
+    fn replay(epoch: Option<&Arc<NumberedEpoch>>, seen: &Seen<'_>) -> Result<Status, Violation> {
         let (Some(epoch), Some((eligible, tried))) = (epoch, &seen.masks) else {
             return Ok(Status::Unverifiable);
         };
@@ -382,6 +395,6 @@ impl Joint {
     /// Whether the same key served twice though another could have.
     fn is_repeat(&self) -> bool {
         let before = self.before.served.as_ref();
-        self.first.had_choice && before.is_some_and(|it| it.is(&self.first.served))
+        self.first.had_choice && before.is_some_and(|it| it.is(self.first.served.as_serving()))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use kmi_core::{
     eligible::{Eligible, KeySet},
     inventory::Inventory,
@@ -22,7 +23,7 @@ use kmi_health::{
 use super::{Engine, Event};
 use crate::simulate::{
     clients::Tokens,
-    recorder::{Ended, at, since_beginning},
+    recorder::{Ended, since_beginning},
     trouble::Ending,
 };
 
@@ -76,13 +77,13 @@ impl Keys {
     }
 
     /// When a key outside of `tried` may serve.
-    pub(super) fn next_usable(&self, tried: &KeySet, now: i64) -> Option<i64> {
-        self.board.next_usable(tried, at(now)).map(since_beginning)
+    pub(super) fn next_usable(&self, tried: &KeySet, now: Timestamp) -> Option<i64> {
+        self.board.next_usable(tried, now).map(since_beginning)
     }
 
     /// Whether, and for how long, the pool is exhausted.
-    pub(super) fn exhausted(&self, now: i64) -> Dry {
-        let end = match self.board.soonest(at(now)) {
+    pub(super) fn exhausted(&self, now: Timestamp) -> Dry {
+        let end = match self.board.soonest(now) {
             None => return Dry::No,
             Some(Exhausted::ShortWait { at }) => Some(at),
             Some(Exhausted::QuotaSpent { at } | Exhausted::NoneWorking { at }) => at,
@@ -91,8 +92,7 @@ impl Keys {
     }
 
     /// Lets time pass.
-    fn refresh(&mut self, now: i64) -> Vec<HealthChange> {
-        let now = at(now);
+    fn refresh(&mut self, now: Timestamp) -> Vec<HealthChange> {
         if self.board.next_change().is_none_or(|due| due > now) {
             return Vec::new();
         }
@@ -111,24 +111,31 @@ impl Keys {
         Some((turn.key, Some(turn)))
     }
 
-    fn begin(&mut self, key: usize, now: i64) -> AttemptId {
+    fn begin(&mut self, key: usize, now: Timestamp) -> AttemptId {
         self.upstream.begin();
-        let id = self.board.start(key, at(now));
+        let id = self.board.start(key, now);
         self.settle();
         id
     }
 
-    fn end(&mut self, it: &Running, verdict: &Verdict, now: i64) -> Vec<HealthChange> {
-        let took = u64::try_from(now - it.begun).unwrap_or(0);
+    /// An attempt has ended, `took` milliseconds after it began.
+    fn end(
+        &mut self,
+        it: &Running,
+        verdict: &Verdict,
+        took: i64,
+        now: Timestamp,
+    ) -> Vec<HealthChange> {
+        let took = Duration::from_millis(u64::try_from(took).unwrap_or(0));
         let tokens = match it.ending {
             Ending::Good => it.tokens.prompt + it.tokens.completion,
             Ending::Bad(..) => 0,
         };
-        let finished = Finished { model: None, latency: Duration::from_millis(took), tokens };
-        let changes = self.board.finish(it.key, it.id, verdict, &finished, at(now));
+        let finished = Finished { model: None, latency: took, tokens };
+        let changes = self.board.finish(it.key, it.id, verdict, &finished, now);
         let everybodys = self.board.is_everybodys(verdict);
         let shared = everybodys.then(|| Verdict::of(Outcome::UpstreamError));
-        self.upstream.end(shared.as_ref().unwrap_or(verdict), at(now));
+        self.upstream.end(shared.as_ref().unwrap_or(verdict), now);
         self.settle();
         changes
     }
@@ -144,7 +151,7 @@ impl Keys {
 impl Engine<'_> {
     /// Looks for a key and sends the request with it.
     pub(super) fn tries(&mut self, client: usize) -> io::Result<()> {
-        let changes = self.keys.refresh(self.now);
+        let changes = self.keys.refresh(self.moment);
         self.note(changes)?;
         let kept = match self.scenario.rotation.policy {
             Policy::Session => self.clients.get(client).key,
@@ -165,7 +172,7 @@ impl Engine<'_> {
             Some(turn) => Arc::clone(&turn.eligible),
             None => Arc::clone(self.keys.eligible.mask()),
         };
-        let id = self.keys.begin(key, self.now);
+        let id = self.keys.begin(key, self.moment);
         let tokens = self.clients.tokens(client, self.provider.account(key), self.now);
         let (n, now) = (self.attempts, self.now);
         let all = tokens.prompt + tokens.completion;
@@ -185,7 +192,7 @@ impl Engine<'_> {
     /// The head of a good answer has come.
     pub(super) fn answers(&mut self, client: usize) -> io::Result<()> {
         let Some(running) = &self.requests[client].running else { return Ok(()) };
-        let changes = self.keys.board.answered(running.key, running.id, at(self.now));
+        let changes = self.keys.board.answered(running.key, running.id, self.moment);
         self.keys.settle();
         self.note(changes)
     }
@@ -193,8 +200,8 @@ impl Engine<'_> {
     /// An attempt has ended; what it says decides what comes next.
     pub(super) fn ends(&mut self, client: usize) -> io::Result<()> {
         let Some(running) = self.requests[client].running.take() else { return Ok(()) };
-        let verdict = self.words.judge(running.ending, at(self.now));
-        let changes = self.keys.end(&running, &verdict, self.now);
+        let verdict = self.words.judge(running.ending, self.moment);
+        let changes = self.keys.end(&running, &verdict, self.now - running.begun, self.moment);
         self.provider.ended(running.key);
         self.record(client, &running, &verdict)?;
         self.note(changes)?;
@@ -259,12 +266,13 @@ impl Engine<'_> {
             came: request.came,
             begun: it.begun,
             over: self.now,
+            moment: self.moment,
             status: self.words.status(it.ending),
             outcome: verdict.outcome,
             error: verdict.message.clone(),
             tokens: it.tokens,
         };
-        self.recorder.attempt(&ended, &self.population)
+        self.recorder.attempt(&ended)
     }
 
     fn note(&mut self, changes: Vec<HealthChange>) -> io::Result<()> {
