@@ -126,6 +126,7 @@ impl Engine {
             watcher: Mutex::new(watcher),
         });
         desk.watch_targets();
+        desk.read_what_is_unread();
         let serving = tokio::spawn(server.run(ordered));
         let control = tokio::spawn(control.run(Arc::clone(&desk)));
         let feed = desk.feed();

@@ -149,6 +149,11 @@ impl Rotor {
         self.problems.lock().clone()
     }
 
+    /// Whether there is something about keys that could not be read just now.
+    pub fn has_unread(&self) -> bool {
+        self.problems.lock().iter().any(Problem::is_passing)
+    }
+
     /// Files outside the key directory that keys come from.
     pub fn key_targets(&self) -> Vec<std::path::PathBuf> {
         self.targets.lock().clone()
@@ -262,13 +267,15 @@ impl Rotor {
     ///
     /// Blocks as [`Rotor::open`] does. On an error everything stays as it was.
     pub fn reload(&self, setup: Setup, now: Timestamp) -> Result<usize, RotorError> {
-        let loaded = keys::load(&sources(&self.home, &setup, &self.answers, SETTLE), &self.secret);
-        if let Some(problem) = loaded.unread() {
-            return Err(RotorError::Unread(problem.clone()));
-        }
-        let Loaded { keys, problems, targets } = loaded;
+        let mut loaded =
+            keys::load(&sources(&self.home, &setup, &self.answers, SETTLE), &self.secret);
         let before = self.proxy.live();
         let mut parked = self.parked.lock();
+        // Held to the end, so that nobody chooses another one for pools that are to be replaced.
+        let mode = self.mode.lock();
+        let inventories: Vec<_> = before.pools.iter().map(|pool| pool.inventory()).collect();
+        loaded.keep_unread(inventories.iter().flat_map(|it| it.keys()));
+        let Loaded { keys, problems, targets } = loaded;
         let prepare = |upstream: &UpstreamSettings| {
             let name = &upstream.name;
             let inventory = inventory_of(name, &keys);
@@ -279,9 +286,9 @@ impl Rotor {
         };
         let prepared: Result<Vec<_>, _> = setup.settings.upstreams.iter().map(prepare).collect();
         // Only now, when nothing can fail any more, does anything change.
-        let (settings, mode) = (&setup.settings, self.mode());
+        let settings = &setup.settings;
         let pools: Result<Vec<_>, _> =
-            prepared?.into_iter().map(|it| it.take_over(settings, mode, now)).collect();
+            prepared?.into_iter().map(|it| it.take_over(settings, *mode, now)).collect();
         let pools = pools?;
         let gone = |pool: &&Arc<Pool>| pools.iter().all(|kept| kept.name() != pool.name());
         *parked = before.pools.iter().chain(&*parked).filter(gone).cloned().collect();

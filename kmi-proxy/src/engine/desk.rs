@@ -88,6 +88,15 @@ impl Desk {
         }
     }
 
+    /// What the start could not read is tried again.
+    pub(super) fn read_what_is_unread(&self) {
+        if let Some(watcher) = &*self.watcher.lock()
+            && self.rotor.has_unread()
+        {
+            watcher.read_again();
+        }
+    }
+
     /// Waits until the attempts of aborted connections have reported themselves: an aborted task
     /// is dropped by its worker a little later.
     pub(super) async fn attempts_reported(&self) {
@@ -104,7 +113,7 @@ impl Desk {
     /// Reads keys and configuration again.
     fn reload(&self) -> Reply {
         let _one = self.reloading.lock();
-        let (reply, _) = self.reload_alone();
+        let reply = self.reload_alone();
         self.reloaded.send_replace(Some(reply.clone()));
         reply
     }
@@ -112,7 +121,8 @@ impl Desk {
     /// The same because files have changed. What is tried over and over is told once.
     pub(super) fn files_changed(&self) -> Reading {
         let _one = self.reloading.lock();
-        let (reply, reading) = self.reload_alone();
+        let reply = self.reload_alone();
+        let reading = if self.rotor.has_unread() { Reading::Postponed } else { Reading::Done };
         self.reloaded.send_if_modified(|told| {
             let again = reading == Reading::Postponed && told.as_ref() == Some(&reply);
             *told = Some(reply);
@@ -121,30 +131,24 @@ impl Desk {
         reading
     }
 
-    fn reload_alone(&self) -> (Reply, Reading) {
+    fn reload_alone(&self) -> Reply {
         let now = Timestamp::now();
-        let mut reading = Reading::Done;
-        let mut refused = |error: RotorError| {
-            if matches!(error, RotorError::Unread(_)) {
-                reading = Reading::Postponed;
-            }
-            Failure { message: error.to_string(), hint: None }
-        };
+        let refused = |error: RotorError| Failure { message: error.to_string(), hint: None };
         let reloaded =
-            (self.reread)().and_then(|setup| self.rotor.reload(setup, now).map_err(&mut refused));
+            (self.reread)().and_then(|setup| self.rotor.reload(setup, now).map_err(refused));
         // Whatever is wrong with the configuration, keys that came and went do count.
         if reloaded.is_err() {
-            let _ = self.rotor.reload_keys(now).map_err(refused);
+            let _ = self.rotor.reload_keys(now);
         }
         self.watch_targets();
         let keys = match reloaded {
             Ok(keys) => keys,
-            Err(failure) => return (Reply::Failed(failure), reading),
+            Err(failure) => return Reply::Failed(failure),
         };
         let problems = self.rotor.told_problems();
         let waiting = self.rotor.waiting_for_start().into_iter();
         let at_next_start = waiting.map(str::to_owned).collect();
-        (Reply::Reloaded(Reloaded { keys, problems, at_next_start }), reading)
+        Reply::Reloaded(Reloaded { keys, problems, at_next_start })
     }
 }
 

@@ -95,9 +95,17 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Why there may be more keys than were found, if so: the system could not look just now.
-    pub fn unread(&self) -> Option<&Problem> {
-        self.problems.iter().find(|problem| problem.is_passing())
+    /// Takes over, of the keys that there were `before`, those that stand where the system could
+    /// not look just now: nothing says that they are gone.
+    pub fn keep_unread<'k>(&mut self, before: impl Iterator<Item = &'k Arc<Key>>) {
+        for key in before {
+            let unread = self.problems.iter().any(|it| it.is_passing() && it.is_about(&key.origin));
+            let same =
+                |it: &Arc<Key>| it.id == key.id || it.label == key.label || it.secret == key.secret;
+            if unread && !self.keys.iter().any(same) {
+                self.keys.push(Arc::clone(key));
+            }
+        }
     }
 }
 
@@ -139,7 +147,8 @@ pub(super) fn admit(
 ) -> Loaded {
     let targets = described.iter().filter_map(|it| it.spec.source.target(&it.around(sources)));
     let targets = targets.collect();
-    let secrets = fetch(&described, sources);
+    let all_read = !problems.iter().any(Problem::is_passing);
+    let secrets = fetch(&described, sources, all_read);
     let known: Vec<&ApiKey> = secrets.iter().flatten().collect();
     for it in &mut described {
         it.shows_key = known.iter().any(|secret| it.spec.shows(secret));
@@ -230,8 +239,9 @@ pub(super) fn read_variable(
     }
 }
 
-/// The secrets, in order; programs that have not answered yet are asked side by side.
-fn fetch(described: &[Described], sources: &Sources) -> Vec<Result<ApiKey, Fault>> {
+/// The secrets, in order; programs that have not answered yet are asked side by side. Answers to
+/// what is not asked any more are forgotten, once it is sure that it is not.
+fn fetch(described: &[Described], sources: &Sources, all_read: bool) -> Vec<Result<ApiKey, Fault>> {
     let at_once = |it: &Described| match it.question() {
         Some(question) => sources.answers.get(&question).map(Ok),
         None => Some(it.spec.source.fetch(&it.around(sources))),
@@ -253,7 +263,7 @@ fn fetch(described: &[Described], sources: &Sources) -> Vec<Result<ApiKey, Fault
         .iter()
         .zip(&secrets)
         .filter_map(|(it, secret)| Some((it.question()?, secret.as_ref()?.as_ref().ok()?)));
-    sources.answers.replace(answers);
+    sources.answers.keep(answers, all_read);
     let failed = || Err(Fault::refused("the key could not be fetched", "try again"));
     secrets.into_iter().map(|secret| secret.unwrap_or_else(failed)).collect()
 }

@@ -34,12 +34,20 @@ impl Answers {
         ApiKey::parse(self.0.lock().get(question)?).ok()
     }
 
-    /// Keeps these answers and no others.
-    pub(super) fn replace<'k>(&self, answers: impl Iterator<Item = (Question, &'k ApiKey)>) {
+    /// Keeps these answers; where they are `all`, no others.
+    pub(super) fn keep<'k>(
+        &self,
+        answers: impl Iterator<Item = (Question, &'k ApiKey)>,
+        all: bool,
+    ) {
+        let mut known = self.0.lock();
+        if all {
+            known.clear();
+        }
         let kept = |(question, key): (Question, &ApiKey)| {
             (question, Zeroizing::new(key.expose().to_owned()))
         };
-        *self.0.lock() = answers.map(kept).collect();
+        known.extend(answers.map(kept));
     }
 }
 

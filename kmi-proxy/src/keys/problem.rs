@@ -44,6 +44,13 @@ impl Problem {
         self.passing
     }
 
+    /// Whether it is about the file, or the directory of the file, that something stands in
+    /// (`FILE`, or `FILE:LINE`).
+    pub(super) fn is_about(&self, origin: &str) -> bool {
+        let rest = origin.strip_prefix(&*self.file);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ':']))
+    }
+
     /// Masks keys that stand in a file's *name*; texts made by this module hold none.
     pub(super) fn mask(&mut self, key: &ApiKey) {
         mask(&mut self.file, key);
@@ -95,7 +102,12 @@ impl Fault {
             return Self::refused(format!("{what}: {}", error.kind()), hint);
         }
         let hint = "the system is short of something, or a disk fails: `ulimit -a`, `df`, `dmesg`";
-        Self { passing: true, ..Self::refused(format!("{what}: {error}"), hint) }
+        Self::refused(format!("{what}: {error}"), hint).passing()
+    }
+
+    /// It says nothing of what is there.
+    pub(super) fn passing(self) -> Self {
+        Self { passing: true, ..self }
     }
 
     pub(super) fn on(mut self, line: impl Into<Option<u32>>) -> Self {
@@ -124,8 +136,19 @@ impl Fault {
 /// Whether the system could not say what is there, now: no descriptors, memory or processes left,
 /// a disk or a server of files that does not answer.
 pub(super) fn is_passing(error: &io::Error) -> bool {
-    const PASSING: [Errno; 6] =
-        [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN, Errno::IO, Errno::STALE];
+    const PASSING: [Errno; 11] = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::NOBUFS,
+        Errno::AGAIN,
+        Errno::INTR,
+        Errno::IO,
+        Errno::STALE,
+        Errno::NOTCONN,
+        Errno::TIMEDOUT,
+        Errno::HOSTDOWN,
+    ];
     Errno::from_io_error(error).is_some_and(|errno| PASSING.contains(&errno))
 }
 

@@ -82,13 +82,14 @@ fn read_bytes(path: &Path, settle: Duration, may: Exposure) -> Result<Option<Byt
     Err(Fault::refused(
         "the file keeps changing while it is read",
         "it is read again once it is left alone",
-    ))
+    )
+    .passing())
 }
 
 fn open(path: &Path) -> Result<Option<File>, Fault> {
     // Without NONBLOCK a FIFO would hang here, before it can be recognised.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    match rustix::fs::open(path, flags, Mode::empty()) {
+    match rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty())) {
         Ok(fd) => Ok(Some(File::from(fd))),
         Err(Errno::NOENT) if path.symlink_metadata().is_err() => Ok(None),
         Err(Errno::NOENT) => Err(Fault::refused(

@@ -61,6 +61,8 @@ pub struct Watcher {
 struct Shared {
     wake: SyncSender<()>,
     stopped: AtomicBool,
+    /// What there is counts as changed.
+    again: AtomicBool,
     files: Mutex<Vec<PathBuf>>,
 }
 
@@ -93,8 +95,8 @@ impl Watcher {
     ) -> io::Result<Self> {
         // One place is enough: a wake-up that is waiting already says all there is to say.
         let (wake, woken) = sync_channel(1);
-        let stopped = AtomicBool::new(false);
-        let shared = Arc::new(Shared { wake, stopped, files: Mutex::new(files) });
+        let (stopped, again) = (AtomicBool::new(false), AtomicBool::new(false));
+        let shared = Arc::new(Shared { wake, stopped, again, files: Mutex::new(files) });
         let mut work = Work {
             events: events.of(&shared),
             reported: Picture::default(),
@@ -115,6 +117,12 @@ impl Watcher {
     /// A file that is new here counts as changed, so that it is read after its watch began.
     pub fn set_files(&self, files: Vec<PathBuf>) {
         *self.shared.files.lock() = files;
+        self.shared.wake();
+    }
+
+    /// Reports a change after a while even if there is none.
+    pub fn read_again(&self) {
+        self.shared.again.store(true, Ordering::Release);
         self.shared.wake();
     }
 }
@@ -185,6 +193,9 @@ impl Work {
         let rescan = if self.events.is_some() { RESCAN } else { RESCAN_WITHOUT_EVENTS };
         while let Ok(()) = self.wait(rescan) {
             self.follow_directories();
+            if self.shared.again.swap(false, Ordering::AcqRel) {
+                self.reported = Picture::default();
+            }
             let Some(picture) = self.look().filter(|picture| *picture != self.reported) else {
                 thread::sleep(BREATH);
                 continue;

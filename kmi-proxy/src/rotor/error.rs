@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kmi_core::ring::RingError;
 
-use crate::{home::HomeError, keys::Problem, ledger::LedgerError, upstream::UpstreamError};
+use crate::{home::HomeError, ledger::LedgerError, upstream::UpstreamError};
 
 /// Why a rotor cannot be opened or reloaded.
 #[derive(Debug, thiserror::Error)]
@@ -16,9 +16,6 @@ pub enum RotorError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The system could not say which keys there are.
-    #[error("the keys cannot be read just now: {0}; those that there were stay in use")]
-    Unread(Problem),
     /// The keys make no ring.
     #[error("the keys of upstream `{upstream}` make no ring: {source}")]
     Ring {

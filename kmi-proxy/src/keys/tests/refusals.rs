@@ -35,20 +35,38 @@ fn modes_of_the_opened_file() {
     ");
 }
 
+/// Its first byte can never be read: the system answers with an error of input and output.
+const UNREADABLE: &str = "/proc/self/mem";
+
 #[test]
-fn a_file_that_the_system_cannot_read_is_not_the_same_as_no_key() {
-    let home = Home::with(&[("good.key", "sk-test-good"), ("bad.key", "not a key")]);
-    assert!(home.load().unread().is_none(), "a file that cannot be used is read all the same");
-    // Its first byte can never be read: the system answers with an error of input and output.
-    std::os::unix::fs::symlink("/proc/self/mem", home.path("zz.key")).unwrap();
-    let loaded = home.load();
-    assert_eq!(loaded.keys.len(), 1);
-    let unread = loaded.unread().unwrap();
-    assert!(
-        unread
-            .to_string()
-            .ends_with("zz.key: the file cannot be read: Input/output error (os error 5)")
-    );
+fn what_the_system_cannot_read_just_now_keeps_its_keys() {
+    let home =
+        Home::with(&[("a.key", "sk-test-a"), ("b.key", "sk-test-b"), ("c.key", "sk-test-c")]);
+    home.write("keys.toml", "[[key]]\nlabel = 'd'\napi_key = 'sk-test-d'");
+    let before = home.load().keys;
+    let left = |home: &Home| {
+        let mut loaded = home.load();
+        loaded.keep_unread(before.iter());
+        loaded.keys.iter().map(|key| shown(key)).collect::<Vec<_>>()
+    };
+    fs::remove_file(home.path("c.key")).unwrap();
+    for name in ["a.key", "keys.toml"] {
+        fs::remove_file(home.path(name)).unwrap();
+        std::os::unix::fs::symlink(UNREADABLE, home.path(name)).unwrap();
+    }
+    assert_eq!(left(&home), ["b=sk-test-b", "a=sk-test-a", "d=sk-test-d"], "c is gone for certain");
+    insta::assert_snapshot!(home.problems(), @r"
+    Refused a.key: the file cannot be read: Input/output error (os error 5)
+      hint: the system is short of something, or a disk fails: `ulimit -a`, `df`, `dmesg`
+    Refused keys.toml: the file cannot be read: Input/output error (os error 5)
+      hint: the system is short of something, or a disk fails: `ulimit -a`, `df`, `dmesg`
+    ");
+    home.write("z.key", "sk-test-a");
+    assert_eq!(left(&home), ["b=sk-test-b", "z=sk-test-a", "d=sk-test-d"], "no key is there twice");
+    fs::remove_file(home.path("z.key")).unwrap();
+    fs::remove_file(home.path("a.key")).unwrap();
+    home.write("a.key", "not a key");
+    assert!(!left(&home).contains(&"a=sk-test-a".to_owned()), "it was read, and holds no key");
 }
 
 #[test]

@@ -143,6 +143,12 @@ fn what_cannot_be_read_just_now_is_reported_again() {
 }
 
 #[test]
+fn a_report_can_be_asked_for() {
+    let it = Fixture::new(Events::Wanted);
+    it.reports("what was asked for", || it.watcher.read_again());
+}
+
+#[test]
 fn dropping_ends_the_thread() {
     let it = Fixture::new(Events::Wanted);
     // Only the thread's closure holds the counter beside the fixture.

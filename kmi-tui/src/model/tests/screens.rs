@@ -116,7 +116,7 @@ fn keys_in_eighty_columns() {
 
 #[test]
 fn keys_where_there_is_little_place() {
-    assert_snapshot!(shot(&screen(Screen::Top, (40, 10), "charlie")), @"
+    assert_snapshot!(shot(&screen(Screen::Top, (40, 10), "turn 12 →")), @"
     kmi  auto (round-robin)   11:06:44 UTC
     proof    ROTATION PROVEN  200 of 200 tu
     last     turn 12 → echo sk-…0004  ok 20
