@@ -184,7 +184,7 @@ fn locate_file(option: Option<&Path>, home: &Home) -> Result<Option<PathBuf>, Co
         return Ok(Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned())));
     }
     let [toml, json] = [home.config_toml(), home.config_json()];
-    match (toml.exists(), json.exists()) {
+    match (exists(&toml)?, exists(&json)?) {
         (true, true) => {
             Err(Problem::new(format!("{} and kmi.config.json exist both", toml.display()))
                 .hint("remove one of them, or name one with `--config FILE`")
@@ -194,6 +194,15 @@ fn locate_file(option: Option<&Path>, home: &Home) -> Result<Option<PathBuf>, Co
         (false, true) => Ok(Some(json)),
         (false, false) => Ok(None),
     }
+}
+
+/// Whether a file is there, where the system can say so.
+fn exists(path: &Path) -> Result<bool, ConfigError> {
+    path.try_exists().map_err(|error| {
+        Problem::new(format!("cannot look for {}: {error}", path.display()))
+            .hint("make sure that the directory belongs to you")
+            .into()
+    })
 }
 
 fn parse_sets(sets: &[String], problems: &mut Vec<Problem>) -> Vec<Written> {

@@ -2,7 +2,11 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -11,9 +15,9 @@ use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use kmi_proxy::{
     control::{self, CallError, Problem, Reply, Request, Status},
-    engine::{Engine, Reread},
+    engine::{Engine, Occasion, Reread},
     home::Home,
-    keys::{Answers, Sources, Variables},
+    keys::{Answers, SETTLE, Sources, Variables},
     ledger::LedgerError,
     rotor::{Rotor, RotorError, Setup},
 };
@@ -232,16 +236,39 @@ pub(crate) fn sources(config: &Config, env: &Environment) -> Sources {
     }
 }
 
-/// Reads the configuration again, as at the start, for a reload.
-pub(crate) fn reread(context: &Context<'_>, flags: &[Flag]) -> Reread {
+/// Reads the configuration again, as at the start, for a reload of a proxy that runs with `config`.
+///
+/// Where only key files have changed, a configuration that is gone or just being written is no
+/// reason to go on without one: keys would be sent to another host.
+pub(crate) fn reread(context: &Context<'_>, flags: &[Flag], config: &Config) -> Reread {
     let (global, env, flags) = (context.global.clone(), context.env.clone(), flags.to_vec());
-    Arc::new(move || match crate::config::load(global.given(&flags), &env) {
-        Ok(config) => Ok(setup(&config, &env)),
-        Err(error) => Err(control::Failure {
-            message: error.to_string(),
-            hint: Some("`kmi config check` shows it all; what was in force stays".to_owned()),
-        }),
+    let (file, has_file) = (config.file.clone(), AtomicBool::new(config.file.is_some()));
+    Arc::new(move |occasion| {
+        if let Some(file) = &file {
+            settle(file);
+        }
+        let config = crate::config::load(global.given(&flags), &env).map_err(|error| {
+            let hint = "`kmi config check` shows it all; what was in force stays";
+            control::Failure { message: error.to_string(), hint: Some(hint.to_owned()) }
+        })?;
+        let is_gone = config.file.is_none() && has_file.load(Ordering::Relaxed);
+        if is_gone && occasion == Occasion::FilesChanged {
+            let hint = "what was in force stays; `kmi reload` goes on without it";
+            let message = "the configuration file is gone".to_owned();
+            return Err(control::Failure { message, hint: Some(hint.to_owned()) });
+        }
+        has_file.store(config.file.is_some(), Ordering::Relaxed);
+        Ok(setup(&config, &env))
     })
+}
+
+/// Waits until a file that was written just now has been left alone for a moment.
+fn settle(file: &Path) {
+    let written = file.metadata().and_then(|found| found.modified());
+    let age = written.ok().and_then(|written| written.elapsed().ok());
+    if let Some(rest) = age.and_then(|age| SETTLE.checked_sub(age)) {
+        thread::sleep(rest);
+    }
 }
 
 /// A refusal as an error.

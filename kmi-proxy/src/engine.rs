@@ -29,8 +29,17 @@ use crate::{
 /// How long those who watch may take to read the last lines.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Makes the setup anew at a reload, or says what is wrong with it.
-pub type Reread = Arc<dyn Fn() -> Result<Setup, Failure> + Send + Sync>;
+/// Makes the setup anew, or says what is wrong with it. May block.
+pub type Reread = Arc<dyn Fn(Occasion) -> Result<Setup, Failure> + Send + Sync>;
+
+/// Why a setup is made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// The user asks for it.
+    Asked,
+    /// Key files or `.env` have changed: nobody has said that the configuration is ready.
+    FilesChanged,
+}
 
 /// Makes sure that another program can take this one's place, or says why not. May block.
 pub type Replaceable = Box<dyn Fn() -> Result<(), Failure> + Send + Sync>;

@@ -84,7 +84,7 @@ impl TestProxy {
 
     async fn engine(home: &TestHome, setup: &Arc<Mutex<Setup>>) -> anyhow::Result<Engine> {
         let (first, again) = (setup.lock().clone(), Arc::clone(setup));
-        let reread = Arc::new(move || Ok(again.lock().clone()));
+        let reread = Arc::new(move |_| Ok(again.lock().clone()));
         Engine::start(home.home(), first, reread).await.context("the proxy starts")
     }
 

@@ -131,7 +131,7 @@ async fn start(home: &Home, stand_in: &StandIn) -> anyhow::Result<Engine> {
     let setup =
         Setup { settings: settings(stand_in), env_keys: Vec::new(), variables: Arc::new(|_| None) };
     let again = setup.clone();
-    let engine = Engine::start(home.clone(), setup, Arc::new(move || Ok(again.clone()))).await;
+    let engine = Engine::start(home.clone(), setup, Arc::new(move |_| Ok(again.clone()))).await;
     engine.context("cannot start the proxy")
 }
 

@@ -216,5 +216,5 @@ pub(super) fn load(context: &Context<'_>, config: &Config) -> anyhow::Result<Loa
 
 /// A running proxy would see the change by itself within moments; so it does at once.
 fn reload(config: &Config) {
-    let _ = desk::call(&config.home, &Request::Reload);
+    let _ = desk::call(&config.home, &Request::KeysChanged);
 }

@@ -48,7 +48,7 @@ pub(super) fn serve(context: &Context<'_>, args: &ServeArgs) -> anyhow::Result<E
         return detach(context, &config);
     }
     let given = hand_over::inherited(context.env).context("the listener that was handed over")?;
-    block_on(runtime()?, run(context, &config, &flags, given))?;
+    block_on(runtime()?, run(context, config, &flags, given))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -59,10 +59,12 @@ fn flags(args: &ServeArgs) -> Vec<Flag> {
 }
 
 /// The runtime that proxies run on. One thread carries tens of thousands of requests a second, and
-/// none of them pays for waking another thread; what blocks or writes has threads of its own.
+/// none of them pays for waking another thread; what blocks or writes has threads of its own. One of
+/// those stays once it is there: where the system has no room for another, work waits for it.
 pub(super) fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .thread_keep_alive(Duration::from_hours(24))
         .build()
         .context("cannot start the runtime")
 }
@@ -77,7 +79,7 @@ pub(super) fn block_on<T>(runtime: Runtime, work: impl Future<Output = T>) -> T 
 
 async fn run(
     context: &Context<'_>,
-    config: &Config,
+    mut config: Config,
     flags: &[Flag],
     mut given: Option<TcpListener>,
 ) -> anyhow::Result<()> {
@@ -85,8 +87,8 @@ async fn run(
     let mut ending = Ending::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
     loop {
-        let engine = start(context, config, flags, given.as_ref()).await;
-        let engine = engine.map_err(|error| failure(error, config))?;
+        let engine = start(context, &config, flags, given.as_ref()).await;
+        let engine = engine.map_err(|error| failure(error, &config))?;
         // Only the engine keeps it open, so that it can close it.
         let handed_over = given.take().is_some();
         let next = successor.clone();
@@ -110,6 +112,8 @@ async fn run(
             "this one goes on; install kmi again",
         );
         given = Some(listener);
+        // It may have changed since this one's start; it was good a moment ago.
+        config = context.load(flags).unwrap_or(config);
     }
 }
 
@@ -180,7 +184,7 @@ pub(super) async fn start(
     let since = Instant::now();
     loop {
         let setup = desk::setup(config, context.env);
-        let reread = desk::reread(context, flags);
+        let reread = desk::reread(context, flags, config);
         let refused =
             |source| EngineError::Listen { address: config.settings.proxy.listen, source };
         let listener = given.map(TcpListener::try_clone).transpose().map_err(refused)?;

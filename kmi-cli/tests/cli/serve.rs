@@ -305,3 +305,20 @@ fn a_second_signal_ends_requests_at_once() {
     let trace = user.run("trace export").good().out;
     assert!(trace.contains("\"outcome\":\"shutdown\""), "{trace}");
 }
+
+#[test]
+fn a_configuration_that_is_away_for_a_moment_changes_nothing() {
+    let upstream = Upstream::healthy(2);
+    let user = upstream.user();
+    let proxy = Proxy::start(&user);
+    let file = user.path(".kmi/kmi.config.toml");
+    let away = user.path("away.toml");
+    fs::rename(&file, &away).unwrap();
+    user.file(".kmi/_auths/odd.toml", "api_key = 7\n");
+    eventually("it is told", || Proxy::said(&user).contains("the configuration file is gone"));
+    assert_eq!(proxy.chat().status, 200, "what was in force stays");
+    fs::rename(&away, &file).unwrap();
+    fs::remove_file(user.path(".kmi/_auths/odd.toml")).unwrap();
+    eventually("it is back", || Proxy::said(&user).contains("reloaded: 2 keys"));
+    assert_eq!(proxy.chat().status, 200);
+}

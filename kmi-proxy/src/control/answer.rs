@@ -41,6 +41,7 @@ impl Rotor {
             Request::Feed { .. }
             | Request::Follow { .. }
             | Request::HandOver
+            | Request::KeysChanged
             | Request::Reload
             | Request::Stop => failed("no proxy runs on this home", "start one with `kmi serve`"),
         }

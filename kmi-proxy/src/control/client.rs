@@ -49,7 +49,9 @@ impl From<io::Error> for CallError {
 /// Calls the running proxy and waits for its answer.
 pub fn call(socket: &Path, request: &Request) -> Result<Reply, CallError> {
     let patience = match request {
-        Request::Reload | Request::Test { .. } | Request::HandOver => LONG_PATIENCE,
+        Request::KeysChanged | Request::Reload | Request::Test { .. } | Request::HandOver => {
+            LONG_PATIENCE
+        }
         _ => PATIENCE,
     };
     call_within(patience, socket, request)

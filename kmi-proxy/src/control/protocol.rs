@@ -46,7 +46,10 @@ pub enum Request {
         /// The mode.
         mode: Mode,
     },
-    /// Reads keys and configuration again.
+    /// Key files were changed, and are read at once instead of a moment later. What other programs
+    /// answered stays known.
+    KeysChanged,
+    /// Reads keys and configuration again, and asks other programs again.
     Reload,
     /// Ends whatever blocks a key, and its account; one that is switched off stays so.
     Reset {

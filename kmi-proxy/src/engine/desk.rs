@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Replaceable, Reread};
+use super::{Occasion, Replaceable, Reread};
 use crate::{
     control::{Failure, Handler, Reloaded, Reply, Request, Status},
     feed::{Feed, Source},
@@ -72,7 +72,9 @@ impl Desk {
             });
         };
         // What is on the disk must be good for a start: the next program reads it.
-        let good = (self.reread)().and_then(|setup| can_start(&setup)).and_then(|()| check());
+        let good = (self.reread)(Occasion::Asked)
+            .and_then(|setup| can_start(&setup))
+            .and_then(|()| check());
         if let Err(failure) = good {
             return Reply::Failed(failure);
         }
@@ -113,7 +115,7 @@ impl Desk {
     /// Reads keys and configuration again.
     fn reload(&self) -> Reply {
         let _one = self.reloading.lock();
-        let reply = self.reload_alone();
+        let reply = self.reload_alone(Occasion::Asked);
         self.reloaded.send_replace(Some(reply.clone()));
         reply
     }
@@ -121,7 +123,7 @@ impl Desk {
     /// The same because files have changed. What is tried over and over is told once.
     pub(super) fn files_changed(&self) -> Reading {
         let _one = self.reloading.lock();
-        let reply = self.reload_alone();
+        let reply = self.reload_alone(Occasion::FilesChanged);
         let reading = if self.rotor.has_unread() { Reading::Postponed } else { Reading::Done };
         self.reloaded.send_if_modified(|told| {
             let again = reading == Reading::Postponed && told.as_ref() == Some(&reply);
@@ -131,11 +133,11 @@ impl Desk {
         reading
     }
 
-    fn reload_alone(&self) -> Reply {
+    fn reload_alone(&self, occasion: Occasion) -> Reply {
         let now = Timestamp::now();
         let refused = |error: RotorError| Failure { message: error.to_string(), hint: None };
-        let reloaded =
-            (self.reread)().and_then(|setup| self.rotor.reload(setup, now).map_err(refused));
+        let setup = (self.reread)(occasion);
+        let reloaded = setup.and_then(|setup| self.rotor.reload(setup, now).map_err(refused));
         // Whatever is wrong with the configuration, keys that came and went do count.
         if reloaded.is_err() {
             let _ = self.rotor.reload_keys(now);
@@ -164,6 +166,10 @@ fn can_start(setup: &Setup) -> Result<(), Failure> {
 impl Handler for Desk {
     fn answer(&self, request: Request) -> Reply {
         match request {
+            Request::KeysChanged => {
+                self.files_changed();
+                Reply::Done
+            }
             Request::Reload => {
                 self.rotor.forget_answers();
                 self.reload()

@@ -134,7 +134,7 @@ async fn beginning(body: &mut upstream::Answer, all: &mut BytesMut) -> Result<En
 /// What a failed sending means: the verdict on the attempt, and the answer to the client.
 pub(crate) fn failure(error: &SendError) -> (Verdict, Refusal) {
     let (outcome, status, code) = match error {
-        SendError::Connect(_) => {
+        SendError::Connect(_) | SendError::NoRoom(_) => {
             (Outcome::ConnectFailed, StatusCode::BAD_GATEWAY, "connect_failed")
         }
         SendError::RequestBody => (Outcome::ClientGone, StatusCode::BAD_REQUEST, "body_broken"),
@@ -146,7 +146,12 @@ pub(crate) fn failure(error: &SendError) -> (Verdict, Refusal) {
             (Outcome::UpstreamTimeout, StatusCode::GATEWAY_TIMEOUT, "upstream_timeout")
         }
     };
-    verdict(outcome, status, code, &error.to_string())
+    let (mut verdict, refusal) = verdict(outcome, status, code, &error.to_string());
+    if let SendError::NoRoom(_) = error {
+        // Nobody else is to blame, and others may be served at once.
+        verdict.effect = Effect::None;
+    }
+    (verdict, refusal)
 }
 
 fn cut(error: &h1::Error) -> (Verdict, Refusal) {

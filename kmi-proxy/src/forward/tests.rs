@@ -1,21 +1,23 @@
-//! A bug in the middle of a request harms that request only.
+//! A bug in the middle of a request harms that request only; what this machine lacks harms no other.
 
 use std::{fs, os::unix::fs::OpenOptionsExt as _, sync::Arc};
 
 use jiff::Timestamp;
 use kmi_core::{state::Mode, trace::Line};
+use kmi_health::classify::Effect;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-use super::attempt::Attempt;
+use super::{attempt::Attempt, judge};
 use crate::{
     demo::{Scenario, StandIn},
     engine::Engine,
     home::Home,
     rotor::Setup,
     settings::{RotationSettings, Settings, UpstreamSettings},
+    upstream::SendError,
 };
 
 const CLIENTS: usize = 8;
@@ -24,6 +26,13 @@ const CLIENTS: usize = 8;
 pub(super) fn panic_if_asked(attempt: &Attempt) {
     let facts = attempt.facts();
     assert!(&*facts.path != "/panic", "{:?} {:?}", facts, attempt.picked().key);
+}
+
+#[test]
+fn a_shortage_of_this_machine_blames_nobody() {
+    let effect = |error| judge::failure(&error).0.effect;
+    assert_eq!(effect(SendError::NoRoom("too many open files".into())), Effect::None);
+    assert!(matches!(effect(SendError::Connect("refused".into())), Effect::Upstream(_)));
 }
 
 /// Sends one request on a connection of its own and reads to the connection's end.
@@ -65,7 +74,7 @@ async fn a_panic_in_a_request_harms_no_other() {
     settings.proxy.listen = ([127, 0, 0, 1], 0).into();
     let setup = Setup { settings, env_keys: Vec::new(), variables: Arc::new(|_| None) };
     let again = setup.clone();
-    let reread = Arc::new(move || Ok(again.clone()));
+    let reread = Arc::new(move |_| Ok(again.clone()));
     let engine = Engine::start(home.clone(), setup, reread).await.unwrap();
 
     for _ in 0..CLIENTS {

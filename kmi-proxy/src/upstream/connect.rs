@@ -1,10 +1,11 @@
 //! New connections: TCP with happy eyeballs, then TLS, then HTTP/1.1, all within one time limit.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::{HttpConnector, dns::GaiResolver};
+use rustix::io::Errno;
 use rustls::{ClientConfig, RootCertStore};
 use tower_service::Service as _;
 
@@ -31,6 +32,9 @@ pub(super) enum ConnectError {
     Timeout(Duration),
     #[error("{0}")]
     Failed(String),
+    /// This machine has no room for another connection.
+    #[error("{0}")]
+    NoRoom(String),
 }
 
 impl Connector {
@@ -46,7 +50,14 @@ impl Connector {
     /// A connection that is ready for a request.
     pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
         match tokio::time::timeout(self.timeout, self.establish()).await {
-            Ok(result) => result.map_err(|error| ConnectError::Failed(chain(&*error))),
+            Ok(result) => result.map_err(|error| {
+                let why = chain(&*error);
+                if is_no_room(&*error) {
+                    ConnectError::NoRoom(why)
+                } else {
+                    ConnectError::Failed(why)
+                }
+            }),
             Err(_) => Err(ConnectError::Timeout(self.timeout)),
         }
     }
@@ -81,6 +92,16 @@ fn no_tls() -> ClientConfig {
         .expect("ring supports TLS 1.3")
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth()
+}
+
+/// Whether it is this machine that lacks something: descriptors, memory, or ports.
+fn is_no_room(error: &(dyn std::error::Error + 'static)) -> bool {
+    const LACKS: [Errno; 5] =
+        [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::ADDRNOTAVAIL];
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .filter_map(|cause| cause.downcast_ref::<io::Error>().and_then(Errno::from_io_error))
+        .any(|errno| LACKS.contains(&errno))
 }
 
 /// An error with its causes in one line: "client error: tcp connect error: refused".
@@ -119,7 +140,7 @@ mod tests {
 
     impl tower_service::Service<Name> for Named {
         type Response = vec::IntoIter<SocketAddr>;
-        type Error = std::io::Error;
+        type Error = io::Error;
         type Future = Ready<Result<Self::Response, Self::Error>>;
 
         fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -129,6 +150,18 @@ mod tests {
         fn call(&mut self, _: Name) -> Self::Future {
             ready(Ok(self.0.clone().into_iter()))
         }
+    }
+
+    #[test]
+    fn what_this_machine_lacks_is_not_the_upstreams_fault() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("it cannot be opened")]
+        struct Caused(#[source] io::Error);
+        let is_no_room = |errno: Errno| is_no_room(&Caused(errno.into()));
+        assert!(is_no_room(Errno::MFILE));
+        assert!(is_no_room(Errno::ADDRNOTAVAIL));
+        assert!(!is_no_room(Errno::CONNREFUSED));
+        assert!(!is_no_room(Errno::TIMEDOUT));
     }
 
     #[tokio::test]

@@ -40,13 +40,16 @@ pub(crate) struct Sent {
     pub(crate) connect: Duration,
 }
 
-/// Why there is no answer. Only the first kind is certain not to have been carried out.
+/// Why there is no answer. Only the first two kinds are certain not to have been carried out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
     /// No connection came about; nothing was sent.
     #[error("cannot connect to the upstream: {0}")]
     Connect(String),
+    /// This machine has no room for a connection; nothing was sent.
+    #[error("kmi has no room for another connection: {0}")]
+    NoRoom(String),
     /// The client's body broke off while it was sent on.
     #[error("the request's body broke off")]
     RequestBody,
@@ -141,8 +144,10 @@ impl Origin {
         }
         let start = Instant::now();
         let connected = Box::pin(self.connector.connect()).await;
-        let connection =
-            connected.map_err(|error: ConnectError| SendError::Connect(error.to_string()))?;
+        let connection = connected.map_err(|error| match error {
+            ConnectError::NoRoom(why) => SendError::NoRoom(why),
+            error => SendError::Connect(error.to_string()),
+        })?;
         Ok((connection, start.elapsed(), false))
     }
 }
