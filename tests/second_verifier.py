@@ -18,6 +18,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,11 +26,16 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 TAIL = re.compile(rb',"hash":"([0-9a-f]{64})"\}$')
 
 
+def moment(text):
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
 # Step 1: the chain.
 
 def read_chain(data):
-    """The lines as objects, and the number where the file stops being right."""
-    lines, bad, last = [], None, None
+    """The lines as objects, the one that the contiguous stretch begins with, and the number where
+    the file stops being right."""
+    lines, bad, last, start = [], None, None, None
     for raw in data.split(b"\n"):
         if not raw:
             continue
@@ -39,10 +45,11 @@ def read_chain(data):
             line = json.loads(raw) if tail else None
             seq, prev = line["seq"], line["prev"]
         except (ValueError, TypeError, KeyError):
-            return lines, bad or expected
+            return lines, start, bad or expected
         computed = hashlib.sha256(prev.encode() + raw[: tail.start()]).hexdigest()
         only_epochs = all(it["type"] == "epoch" for it in lines)
         if last is None or (only_epochs and seq > expected):
+            start = line
             if (seq == 1) != (prev == "0" * 64):
                 bad = bad or 1
         elif seq != expected or prev != last["hash"]:
@@ -51,7 +58,7 @@ def read_chain(data):
             bad = bad or seq
         lines.append(line)
         last = line
-    return lines, bad
+    return lines, start, bad
 
 
 # Steps 2 to 4: rings, turns, completeness.
@@ -163,7 +170,15 @@ class Upstream:
         first = epoch["ring"].index(later[0] if later else 0)
         return (first - 1) % len(epoch["ring"])
 
-    def report(self):
+    def whole_from(self, start):
+        """The first turn that was certainly chosen after the trace begins; None where there is none."""
+        if start["seq"] == 1:
+            return 1
+        begins = moment(start["ts"]) + timedelta(milliseconds=2)
+        chosen = lambda line: moment(line["ts"]) - timedelta(milliseconds=line["latency_ms"])
+        return min((turn for turn, line in self.turns.items() if turn > 0 and chosen(line) >= begins), default=None)
+
+    def report(self, start):
         out = dict(turns=0, conforming=0, violations=self.loose, unverifiable=0, unlinked=0)
         observed, expected, names = {}, {}, {}
         for turn, line in sorted(self.turns.items()):
@@ -181,8 +196,11 @@ class Upstream:
             names[line["key"]] = line["label"]
         numbers = set(turn for turn in self.turns if turn > 0)
         newest = max([*numbers, *(gap["to_turn"] for gap in self.gaps)], default=0)
-        in_gaps = sum(gap["to_turn"] - gap["from_turn"] + 1 for gap in self.gaps)
-        out["open"] = newest - len(numbers) - in_gaps
+        first = self.whole_from(start)
+        out["open"] = 0
+        if first is not None:
+            in_gaps = sum(max(0, gap["to_turn"] - max(first, gap["from_turn"]) + 1) for gap in self.gaps)
+            out["open"] = newest - first + 1 - sum(turn >= first for turn in numbers) - in_gaps
         out["gaps_without_slots"] = sum(gap["slots"] is None for gap in self.gaps)
         out["repeats"], out["max_pair_gap"] = self.repeats(), self.pair_gap()
         out["chi_square"] = chi_square(observed, expected)
@@ -303,13 +321,13 @@ def upper_gamma(a, x):
 # Step 6: the verdict.
 
 def verify(data):
-    lines, bad = read_chain(data)
+    lines, start, bad = read_chain(data)
     upstreams = {}
     for line in lines:
         if line["type"] in ("epoch", "attempt", "gap"):
             upstream = upstreams.setdefault(line["upstream"], Upstream())
             getattr(upstream, line["type"])(line)
-    parts = {name: it.report() for name, it in sorted(upstreams.items())}
+    parts = {name: it.report(start) for name, it in sorted(upstreams.items())}
     names = ["turns", "conforming", "violations", "unverifiable", "unlinked", "open", "repeats"]
     report = {name: sum(part[name] for part in parts.values()) for name in names}
     n, m = report["turns"], report["conforming"]
@@ -396,6 +414,19 @@ def forgeries(data, dice):
         yield f"{what} gap without slots", rechain([*lines[:gone], *lines[gone + 1 :], gap])
 
 
+def cuts(data, dice):
+    """The same trace without its beginning, as an export by time or retention leaves it (the epochs
+    in force stand alone before the stretch), and one that lacks a turn further on."""
+    lines = data.splitlines(keepends=True)
+    late = [at for at, line in enumerate(lines) if b'"type":"attempt"' in line and b'"turn":null' not in line]
+    gone = dice.choice(late[-len(late) // 4 :])
+    without = rechain([json.loads(line) for line in lines[:gone] + lines[gone + 1 :]])
+    for what, lines in [("", lines), (" without a turn", without.splitlines(keepends=True))]:
+        for at in sorted(dice.sample(range(5, len(lines) * 3 // 4), 4)):
+            epochs = [line for line in lines[:at] if b'"type":"epoch"' in line]
+            yield f"from line {at + 1}{what}", b"".join(epochs + lines[at:])
+
+
 def damages(data, dice):
     lines = data.splitlines(keepends=True)
     at = dice.randrange(5, len(lines) - 5)
@@ -433,7 +464,7 @@ def main():
             assert run.returncode == 0, run.stderr.decode()
             data = path.read_bytes()
             same(args, data, folder)
-            for what, damaged in [*forgeries(data, dice), *damages(data, dice)]:
+            for what, damaged in [*forgeries(data, dice), *damages(data, dice), *cuts(data, dice)]:
                 same(f"{args}: {what}", damaged, folder)
 
 

@@ -10,7 +10,8 @@
 //!
 //! * Closed or half-open -> open: a refusal that blocks, see [`crate::classify`].
 //! * Open -> open: a further refusal may move the end further away, never nearer. A block that
-//!   only the user can end swallows every other one.
+//!   only the user can end swallows every other one. Only who knows the end may bring it nearer
+//!   ([`Breaker::ends_at`]).
 //! * Open -> half-open: its end has passed ([`Breaker::tick`]).
 //! * Half-open -> closed: the probe succeeded.
 //! * Half-open -> half-open: the probe ended without telling anything about the key (the client
@@ -176,6 +177,13 @@ impl Breaker {
                 State::Open { reason, until }
             }
         };
+    }
+
+    /// The provider says when an open breaker's block ends. One that only the user can end stays.
+    pub fn ends_at(&mut self, end: Timestamp) {
+        if let State::Open { until: Some(until), .. } = &mut self.state {
+            *until = end;
+        }
     }
 
     /// The user says that all is well.

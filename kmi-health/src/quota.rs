@@ -136,15 +136,23 @@ impl Quota {
     /// When the window starts anew that a refusal speaks of; where it names none, the one that is
     /// used up. The refusal counts, however much this quota believes to be left of the window.
     pub fn reset(&self, window: QuotaWindow) -> Option<Timestamp> {
-        let named = self.limits.iter().filter(|limit| match window {
+        // Of two that fit, the one that ends later keeps the key back anyway.
+        self.limits_of(window).filter_map(|limit| limit.resets_at).max()
+    }
+
+    /// Whether the window that a refusal speaks of is used up by this quota's own account.
+    pub fn uses_up(&self, window: QuotaWindow) -> bool {
+        self.limits_of(window).any(|limit| limit.used_ratio >= SPENT)
+    }
+
+    fn limits_of(&self, window: QuotaWindow) -> impl Iterator<Item = &Limit> {
+        self.limits.iter().filter(move |limit| match window {
             QuotaWindow::FiveHours => limit.name == "5h",
             QuotaWindow::Day => limit.name == "1d",
             QuotaWindow::Week => limit.name == "7d",
             QuotaWindow::Month => limit.name.starts_with("month"),
             QuotaWindow::Unnamed => limit.used_ratio >= SPENT,
-        });
-        // Of two that fit, the one that ends later keeps the key back anyway.
-        named.filter_map(|limit| limit.resets_at).max()
+        })
     }
 
     /// The quota as the status table shows it; the endpoints do not name a currency.

@@ -170,10 +170,11 @@ async fn test_one(pool: &Pool, key: &Key, limit: Duration) -> Result<(), String>
     match asked {
         Asked::Works(quota) => {
             pool.forgive(key.id, now);
-            if let Some(quota) = quota {
-                pool.set_quota(key.id, *quota, now);
-            }
-            Ok(())
+            let Some(quota) = quota else { return Ok(()) };
+            let has_money = quota.balance.is_none_or(|left| left > 0.0);
+            pool.set_quota(key.id, *quota, now);
+            // The provider answers the question, and no other (WIRE section 1).
+            if has_money { Ok(()) } else { Err("no money is left: requests are refused".into()) }
         }
         Asked::Refused(verdict) => {
             pool.judge(key.id, &verdict, now);

@@ -25,11 +25,18 @@ impl Board {
             self.join(key, id);
         }
         let account = &mut self.accounts[self.keys[key].account];
-        let reset = quota.reset(account.spent.unwrap_or(QuotaWindow::Unnamed));
-        if let (Some(reset), Some(Reason::QuotaExhausted)) = (reset, account.breaker.blocked_for())
-            && reset > now
+        let window = account.spent.unwrap_or(QuotaWindow::Unnamed);
+        if account.breaker.blocked_for() == Some(Reason::QuotaExhausted)
+            && let Some(reset) = quota.reset(window).filter(|reset| *reset > now)
         {
-            account.breaker.block(Reason::QuotaExhausted, Some(reset));
+            let known = account.quota.as_ref().and_then(|quota| quota.reset(window));
+            if quota.uses_up(window) {
+                account.breaker.ends_at(reset);
+            } else if known.is_none() {
+                // The first that is heard of it. Later another reset of a window that is not used
+                // up is that of the next window, and no reason to wait for its end too.
+                account.breaker.block(Reason::QuotaExhausted, Some(reset));
+            }
         }
         let balance = quota.balance;
         account.set_polled(quota.concurrency);

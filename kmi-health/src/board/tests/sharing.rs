@@ -164,7 +164,13 @@ fn the_quota_names_the_reset_and_is_not_believed_otherwise() {
     board.set_quota(0, usages(5, 200_000), at(1));
     assert_eq!(health(&board, 0).2, Some(200_000), "95 % seem to be left, but a 403 was real");
     board.set_quota(0, usages(5, 100), at(2));
-    assert_eq!(health(&board, 0).2, Some(200_000), "never nearer");
+    assert_eq!(health(&board, 0).2, Some(200_000), "never nearer while it is not spent");
+    board.set_quota(0, usages(1, 800_000), at(2));
+    assert_eq!(health(&board, 0).2, Some(200_000), "nor further: that is the next window's end");
+    board.set_quota(0, usages(100, 250_000), at(2));
+    assert_eq!(health(&board, 0).2, Some(250_000), "of a spent window it is the end");
+    board.set_quota(0, usages(100, 150_000), at(2));
+    assert_eq!(health(&board, 0).2, Some(150_000), "nearer, too");
 
     board.set_quota(1, usages(100, 300_000), at(2));
     assert_eq!(health(&board, 1).0, KeyState::Blocked, "b is of the same account");
