@@ -20,7 +20,7 @@ use std::{
 use jiff::Timestamp;
 use kmi_core::{
     inventory::Key,
-    key::HomeSecret,
+    key::{HomeSecret, KeyId},
     snapshot::{FleetRow, ProxyRow, Snapshot},
     state::Mode,
     trace::{ModeChange, Record},
@@ -210,13 +210,8 @@ impl Rotor {
 
     /// Sets the mode; it outlives restarts.
     pub fn set_mode(&self, mode: Mode, now: Timestamp) {
-        {
-            let mut current = self.mode.lock();
-            *current = mode;
-            self.proxy.live().pools.iter().for_each(|pool| pool.set_mode(mode));
-            self.ledger.settings().set(MODE, mode.as_str());
-        }
-        self.record_mode(now);
+        let key = self.proxy.live().pools.first().and_then(|pool| pool.active());
+        self.enter(mode, key, now);
     }
 
     /// Makes a key the active one of its upstream: the named one, or the next usable one of the
@@ -229,7 +224,7 @@ impl Rotor {
         let pool = live.pools.iter().find(found).ok_or_else(unknown)?;
         let key = pool.rotate(name, now)?;
         self.ledger.settings().set(&active_setting(pool.name()), &key.id.to_string());
-        self.set_mode(Mode::Manual, now);
+        self.enter(Mode::Manual, Some(key.id), now);
         Ok(key)
     }
 
@@ -369,12 +364,17 @@ impl Rotor {
         self.ledger.close()
     }
 
-    fn record_mode(&self, now: Timestamp) {
-        let live = self.proxy.live();
-        let key = live.pools.first().and_then(|pool| pool.active());
+    /// Sets the mode; `key` is the active one that the trace names.
+    fn enter(&self, mode: Mode, key: Option<KeyId>, now: Timestamp) {
+        {
+            let mut current = self.mode.lock();
+            *current = mode;
+            self.proxy.live().pools.iter().for_each(|pool| pool.set_mode(mode));
+            self.ledger.settings().set(MODE, mode.as_str());
+        }
         self.ledger.sink().push(Record::Mode(ModeChange {
             ts: now,
-            mode: self.mode(),
+            mode,
             key: key.map(|key| key.to_string().into()),
             by: "user".into(),
         }));

@@ -32,7 +32,12 @@ fn warn_of_unusable(context: &Context<'_>, config: &Config, label: &str) -> anyh
     let row = snapshot.keys.iter().find(|row| row.label == label);
     let Some(row) = row.filter(|row| !row.state.is_usable()) else { return Ok(()) };
     let label = visible(label);
-    let what = format!("{label} is {} and cannot serve now; others step in", row.state.as_str());
+    let meanwhile = if config.settings.rotation.failover {
+        "others step in"
+    } else {
+        "requests are refused meanwhile (rotation.failover is off)"
+    };
+    let what = format!("{label} is {} and cannot serve now; {meanwhile}", row.state.as_str());
     let remedy = match row.until {
         Some(until) => format!("it serves again from {until} on"),
         None => format!("`kmi keys enable {label}` lets it serve again"),

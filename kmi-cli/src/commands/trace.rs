@@ -69,6 +69,9 @@ fn follow(context: &Context<'_>, config: &Config, filter: &Filter) -> anyhow::Re
         .into(),
         error => anyhow::Error::from(error),
     })?;
+    if let Some(key) = &filter.key {
+        check_key(context, config, &Reader::open(config.home.state_dir())?, key)?;
+    }
     let layout = TraceLayout::new(context.output.width(), context.output.paint());
     if !raw {
         context.output.data(layout.header())?;
@@ -144,6 +147,20 @@ fn wanted(filter: &Filter, attempt: Option<&Attempt>) -> bool {
     })
 }
 
+/// Refuses a key that neither the trace nor a key file names.
+fn check_key(
+    context: &Context<'_>,
+    config: &Config,
+    reader: &Reader,
+    key: &str,
+) -> anyhow::Result<()> {
+    // First the trace: reading the keys may run programs.
+    if !reader.names_key(key)? {
+        keys::find(&keys::load(context, config)?, key)?;
+    }
+    Ok(())
+}
+
 fn export(context: &Context<'_>, config: &Config, args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let now = Timestamp::now();
     let what = Export {
@@ -153,11 +170,8 @@ fn export(context: &Context<'_>, config: &Config, args: &ExportArgs) -> anyhow::
         outcome: args.filter.outcome,
     };
     let reader = Reader::open(config.home.state_dir())?;
-    // First the trace: reading the keys may run programs.
-    if let Some(key) = &what.key
-        && !reader.names_key(key)?
-    {
-        keys::find(&keys::load(context, config)?, key)?;
+    if let Some(key) = &what.key {
+        check_key(context, config, &reader, key)?;
     }
     let write = |out: &mut dyn io::Write| match args.format {
         ExportFormat::Jsonl => reader.export_jsonl(&what, out),

@@ -13,6 +13,7 @@ use kmi_proxy::{
     ledger::{self, LedgerError, Reader},
 };
 use kmi_stats::{
+    checkpoint::Checkpoint,
     report::Report,
     verify::{Flight, InFlight, Options, Refused, Verifier},
 };
@@ -33,7 +34,8 @@ const MANY_LINES: u64 = 20_000;
 const MANY_BYTES: u64 = 16 << 20;
 
 pub(super) fn run(context: &Context<'_>, args: &VerifyArgs) -> anyhow::Result<ExitCode> {
-    let mut verifier = Verifier::new(options(context, args)?);
+    let (options, kept) = options(context, args)?;
+    let mut verifier = Verifier::new(options);
     let in_flight = match &args.file {
         Some(file) => {
             read_file(file, &mut verifier, context)?;
@@ -50,6 +52,18 @@ pub(super) fn run(context: &Context<'_>, args: &VerifyArgs) -> anyhow::Result<Ex
     }
     show(context, &report)?;
     let head_missing = report.head.as_ref().is_some_and(|head| !head.found);
+    if let (true, Some(kept), Some(first)) = (head_missing, kept, report.chain.first_seq)
+        && kept.count < first
+    {
+        context.output.warning(
+            format_args!(
+                "the checkpoint is of line {}, and the lines here begin with {first}: it is too old \
+                 to be compared",
+                kept.count
+            ),
+            "compare it with an older export, and keep a newer one of `kmi trace head`",
+        );
+    }
     let code = report.exit_code(args.allow_insufficient);
     Ok(ExitCode::from(if head_missing { 1 } else { code }))
 }
@@ -65,7 +79,11 @@ pub(super) fn show(context: &Context<'_>, report: &Report) -> anyhow::Result<()>
     Ok(())
 }
 
-fn options(context: &Context<'_>, args: &VerifyArgs) -> anyhow::Result<Options> {
+/// What to hold the lines against, and the checkpoint that it is from.
+fn options(
+    context: &Context<'_>,
+    args: &VerifyArgs,
+) -> anyhow::Result<(Options, Option<Checkpoint>)> {
     let head = args.head.as_deref().map(|head| {
         ChainHash::parse(&head.to_ascii_lowercase()).ok_or_else(|| {
             let hint = "a head is 64 hexadecimal digits, as `kmi verify` prints it";
@@ -74,8 +92,10 @@ fn options(context: &Context<'_>, args: &VerifyArgs) -> anyhow::Result<Options> 
     });
     let signer = args.public_key.as_deref().map(kept::public_key).transpose()?;
     let mut options = Options { head: head.transpose()?, signer, ..Options::default() };
-    if let Some(path) = &args.checkpoint {
-        options.head = Some(kept::checkpoint(path, options.signer.as_ref())?);
+    let kept = args.checkpoint.as_deref();
+    let kept = kept.map(|path| kept::checkpoint(path, options.signer.as_ref())).transpose()?;
+    if let Some(kept) = &kept {
+        options.head = Some(kept.head);
         if options.signer.is_none() {
             context.output.warning(
                 "the checkpoint's signature was not checked",
@@ -86,7 +106,7 @@ fn options(context: &Context<'_>, args: &VerifyArgs) -> anyhow::Result<Options> 
     if let Some(window) = args.window {
         options.window = usize::try_from(window).unwrap_or(usize::MAX);
     }
-    Ok(options)
+    Ok((options, kept))
 }
 
 fn read_file(path: &Path, verifier: &mut Verifier, context: &Context<'_>) -> anyhow::Result<()> {

@@ -44,6 +44,8 @@ fn lines_are_followed_until_the_proxy_stops() {
     let (mut all, told) = follow(&user, "trace --json");
     // Into a pipe the lines are JSON without being asked for it.
     let (mut one, told_of_one) = follow(&user, "--trace");
+    let run = user.run("trace --key nope");
+    assert!(run.code == 1 && run.err.contains("no key is called `nope`"), "{}", run.told());
     let (mut k2, told_of_k2) = follow(&user, "trace --key k2 --outcome ok");
     line(&proxy, &told, |line| line["type"] == "attempt" && line["label"] == "k1");
     line(&proxy, &told_of_one, |line| line["type"] == "attempt");

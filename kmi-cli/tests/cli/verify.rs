@@ -176,6 +176,13 @@ fn a_kept_checkpoint_shows_a_trace_that_was_rewritten() {
     assert_eq!(run.code, 1, "{}", run.told());
     assert!(run.out.contains("lines were cut off, or the file was"), "{}", run.out);
 
+    // Lines that begin after it (retention has cut the others) cannot be compared with it.
+    let longer = after_turns(200).run("trace export").good().out;
+    let later: Vec<&str> = longer.lines().skip(150).collect();
+    user.file("work/later.jsonl", &(later.join("\n") + "\n"));
+    let run = user.run("verify later.jsonl --checkpoint kept.txt --public-key kmi.pub");
+    assert!(run.code == 1 && run.err.contains("too old to be compared"), "{}", run.told());
+
     // Another home's key, another count, and no key at all.
     let other = after_turns(1);
     user.file("work/other.pub", &other.run("trace head --public-key").good().out);

@@ -64,6 +64,9 @@ pub enum Because {
     },
     /// It was well, and at a limit of its own: requests at once, or requests or tokens a minute.
     AtLimit,
+    /// The lines that are kept say nothing of the key before the choice: it was at a limit of its
+    /// own, or switched off or blocked earlier, or by its file from the start.
+    Untold,
 }
 
 impl Evidence {
@@ -99,6 +102,7 @@ impl Evidence {
             Some((KeyState::Warn, reason)) if reason.is_some_and(was_blocked) => {
                 Because::Probed { reason }
             }
+            None => Because::Untold,
             // A block that was over when kmi was stopped has no line that ends it.
             _ => Because::AtLimit,
         }

@@ -111,7 +111,7 @@ fn a_block_whose_end_becomes_known_keeps_its_words() {
 fn what_came_after_the_choice_explains_nothing() {
     let later = health(1, 1_003, KeyState::Blocked, Some(Reason::RateLimited), Some(9_000));
     let it = explain(turn(&[0, 2, 3], &[]), &[later]);
-    assert_eq!(of(&it, "key-01"), Because::AtLimit);
+    assert_eq!(of(&it, "key-01"), Because::Untold);
     // Within the blur of a millisecond's rounding either may have been first: the mask decides.
     let blocked = health(1, 200, KeyState::Blocked, Some(Reason::Failing), Some(9_000));
     let freed = health(1, 1_001, KeyState::Healthy, None, None);

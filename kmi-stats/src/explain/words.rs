@@ -112,6 +112,11 @@ fn state(it: &Explanation, other: &Other) -> String {
         Because::AtLimit => {
             "was at a limit of its own (requests at once, or a minute's)".to_owned()
         }
+        Because::Untold => {
+            "could not serve; the lines that are kept do not say why (switched off or blocked \
+             before them, or at a limit of its own)"
+                .to_owned()
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use std::{
     path::Path,
 };
 
-use kmi_core::trace::ChainHash;
 use kmi_stats::checkpoint::{Checkpoint, PublicKey};
 
 use crate::report::{Failure, USAGE};
@@ -14,18 +13,17 @@ use crate::report::{Failure, USAGE};
 /// No file of ours is longer, in bytes.
 const MAX_FILE: u64 = 8192;
 
-/// The head that a checkpoint states; with a key only if that has signed it.
-pub(super) fn checkpoint(path: &Path, signer: Option<&PublicKey>) -> Result<ChainHash, Failure> {
+/// What a checkpoint states; with a key only if that has signed it.
+pub(super) fn checkpoint(path: &Path, signer: Option<&PublicKey>) -> Result<Checkpoint, Failure> {
     let note = read(path)?;
     let stated = match signer {
         Some(signer) => signer.check(&note),
         None => Checkpoint::parse(&note),
     };
-    let stated = stated.map_err(|error| {
+    stated.map_err(|error| {
         let hint = "`kmi trace head` prints checkpoints, and `--public-key` the key to check with";
         Failure::new(format!("{}: {error}", path.display()), hint)
-    })?;
-    Ok(stated.head)
+    })
 }
 
 /// A public key out of a file.
