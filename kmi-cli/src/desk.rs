@@ -142,12 +142,19 @@ pub(crate) fn is_running(home: &Home) -> bool {
 
 /// Where the running proxy listens; `None` when none runs.
 pub(crate) fn listening(config: &Config) -> anyhow::Result<Option<SocketAddr>> {
+    running(config)?.map(|status| address(&status)).transpose()
+}
+
+/// Where a running proxy listens.
+pub(crate) fn address(status: &Status) -> anyhow::Result<SocketAddr> {
+    let listen = status.snapshot.proxy.listen.as_deref();
+    Ok(listen.context("the running proxy does not say where it listens")?.parse()?)
+}
+
+/// The status of the proxy that runs on the home, if one does.
+pub(crate) fn running(config: &Config) -> anyhow::Result<Option<Box<Status>>> {
     match call(&config.home, &Request::Status) {
-        Ok(Reply::Status(status)) => {
-            let listen = status.snapshot.proxy.listen;
-            let listen = listen.context("the running proxy does not say where it listens")?;
-            Ok(Some(listen.parse()?))
-        }
+        Ok(Reply::Status(status)) => Ok(Some(status)),
         Ok(reply) => Err(unexpected(&reply)),
         Err(CallError::NotRunning) => Ok(None),
         Err(error) => Err(error.into()),

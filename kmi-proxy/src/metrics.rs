@@ -237,6 +237,7 @@ mod tests {
             siblings: Vec::new(),
             outages: Vec::new(),
             since: at(0),
+            transient: false,
         }
     }
 

@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Instant};
 
 use anyhow::Context as _;
 use kmi_proxy::{
-    control::Problem,
+    control::{Problem, Status},
     engine::{Engine, EngineError},
     server::Order,
 };
@@ -27,12 +27,28 @@ pub(super) fn run(context: &Context<'_>, args: &RunArgs) -> anyhow::Result<ExitC
         );
     }
     let code = serve::block_on(serve::runtime()?, async {
-        match desk::listening(&config)? {
-            Some(listen) => launch(context, args, &config, listen).await,
+        match desk::running(&config)? {
+            Some(status) => through(context, args, &config, &status).await,
             None => beside(context, args, &config).await,
         }
     })?;
     Ok(ExitCode::from(code))
+}
+
+/// Runs the client with the proxy that runs.
+async fn through(
+    context: &Context<'_>,
+    args: &RunArgs,
+    config: &Config,
+    status: &Status,
+) -> anyhow::Result<u8> {
+    if status.transient {
+        context.output.warning(
+            "the proxy runs inside another command, and ends with it",
+            "`kmi serve --detach` starts one that stays",
+        );
+    }
+    launch(context, args, config, desk::address(status)?).await
 }
 
 /// Runs a proxy in this process for as long as the client runs.
@@ -43,9 +59,9 @@ async fn beside(context: &Context<'_>, args: &RunArgs, config: &Config) -> anyho
             Ok(engine) => break engine,
             Err(error) => error,
         };
-        match desk::listening(config)? {
+        match desk::running(config)? {
             // Somebody else started one in the same moment: that one will do.
-            Some(listen) => return launch(context, args, config, listen).await,
+            Some(status) => return through(context, args, config, &status).await,
             // It ran a moment ago and is gone: now it is our turn.
             None if serve::is_held(&error) && since.elapsed() < desk::PATIENCE => {}
             None => return Err(serve::failure(error, config)),

@@ -225,7 +225,7 @@ fn unknown(name: &str, upstreams: &[String]) -> Problem {
     }
     match schema::nearest(name, names) {
         Some(near) => problem.hint(format!("did you mean `{near}`?")),
-        None => problem.hint("`kmi config show` lists every key; dots become underscores"),
+        None => problem.hint("kmi.config.toml.example lists every key; dots become underscores"),
     }
 }
 

@@ -184,7 +184,8 @@ pub(super) fn unknown(name: &str) -> Problem {
                 length if length > LONGEST_REPEATED => format!("of {length} characters"),
                 _ => format!("`{name}`"),
             };
-            Problem::new(format!("unknown key {shown}")).hint("`kmi config show` lists every key")
+            Problem::new(format!("unknown key {shown}"))
+                .hint("kmi.config.toml.example lists every key")
         }
     }
 }
@@ -248,7 +249,7 @@ mod tests {
         assert_eq!(hint("proxy.lisen"), "did you mean `proxy.listen`?");
         assert_eq!(hint("upstream.work.base_ulr"), "did you mean `upstream.work.base_url`?");
         assert_eq!(hint("rotation.maxattempts"), "did you mean `rotation.max_attempts`?");
-        assert_eq!(hint("nonsense"), "`kmi config show` lists every key");
+        assert_eq!(hint("nonsense"), "kmi.config.toml.example lists every key");
         let table = |name| unknown_section(name).remedy().to_owned();
         assert_eq!(table("upstreams"), "did you mean [upstream.NAME]?");
         assert_eq!(table("proxi"), "did you mean [proxy]?");
@@ -258,7 +259,7 @@ mod tests {
     #[test]
     fn a_very_long_name_is_like_no_other() {
         let name = "proxy.listen".repeat(500_000 / 12);
-        assert_eq!(unknown(&name).remedy(), "`kmi config show` lists every key");
+        assert_eq!(unknown(&name).remedy(), "kmi.config.toml.example lists every key");
     }
 
     #[test]

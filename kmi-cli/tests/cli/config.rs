@@ -212,7 +212,7 @@ fn a_key_that_is_written_as_a_name_is_not_repeated() {
     error: ~/.kmi/kmi.config.toml:1: unknown key `sk-…LpTy`
     hint: API keys are no settings; `kmi keys add LABEL` stores one
     error: ~/.kmi/kmi.config.toml:2: unknown key of 40 characters
-    hint: `kmi config show` lists every key
+    hint: kmi.config.toml.example lists every key
     error: ~/.kmi/kmi.config.toml:3: `sk-…LpTy` cannot be the name of an upstream
     hint: use a short name of letters, digits, `-` and `_`, as in [upstream.kimi]
     error: command line --set: unknown key `sk-…LpTy`
@@ -220,7 +220,7 @@ fn a_key_that_is_written_as_a_name_is_not_repeated() {
     error: command line --set: `sk-…LpTy` is no KEY=VALUE
     hint: for example `--set rotation.max_attempts=5`
     error: command line --set: unknown key of 40 characters
-    hint: `kmi config show` lists every key
+    hint: kmi.config.toml.example lists every key
     ");
     for args in ["config check --json", "doctor", "doctor --json", "status"] {
         let told = user.run(args).told();

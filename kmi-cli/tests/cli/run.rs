@@ -110,6 +110,7 @@ fn a_proxy_runs_beside_the_program() {
     );
     let second = sh(&user, "echo $OPENAI_BASE_URL").good();
     assert_eq!(second.out, url, "a second one uses the first one's");
+    assert!(second.err.contains("runs inside another command, and ends with it"), "{}", second.err);
     process.signal(Signal::KILL);
     assert_eq!(process.wait(), None);
     assert_ne!(sh(&user, "echo $OPENAI_BASE_URL").good().out, url);
@@ -121,6 +122,8 @@ fn programs_see_a_running_proxy() {
     let run = sh(&user, &format!("{} status --json", env!("CARGO_BIN_EXE_kmi"))).good();
     assert_eq!(run.json()["proxy"]["running"], true);
     assert_eq!(user.run("status --json").json()["proxy"]["running"], false);
+    let _proxy = Proxy::start(&user);
+    assert_eq!(sh(&user, "echo done").good().err, "", "one of its own stays");
 }
 
 #[test]

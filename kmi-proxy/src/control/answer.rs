@@ -60,6 +60,7 @@ impl Rotor {
             siblings: self.siblings(),
             outages: self.outages(),
             since: self.opened_at(),
+            transient: false,
         }
     }
 }

@@ -162,6 +162,9 @@ pub struct Status {
     pub outages: Vec<Outage>,
     /// When the home was opened: tells a program from the one that took its place.
     pub since: Timestamp,
+    /// The proxy runs inside another command (`kmi run`, say), and ends with it.
+    #[serde(default)]
+    pub transient: bool,
 }
 
 /// An upstream that fails over and over; no key is to blame, so none is blocked for it.

@@ -174,6 +174,7 @@ impl Handler for Desk {
                 self.rotor.forget_answers();
                 self.reload()
             }
+            Request::Status => Reply::Status(Box::new(self.status(Timestamp::now()))),
             Request::HandOver => self.hand_over(),
             Request::Stop => {
                 self.order(Order::Stop);
@@ -190,7 +191,9 @@ impl Handler for Desk {
 
 impl Source for Desk {
     fn status(&self, now: Timestamp) -> Status {
-        self.rotor.status(now)
+        // What another program can take the place of is a command of its own.
+        let transient = self.replaceable.get().is_none();
+        Status { transient, ..self.rotor.status(now) }
     }
 
     fn in_flight(&self) -> HashMap<Arc<str>, InFlight> {

@@ -42,6 +42,7 @@ impl Home {
             siblings: Vec::new(),
             outages: Vec::new(),
             since: at(0),
+            transient: false,
         });
         let home = Self { dir, ledger, shown };
         home.ledger.sink().push(Record::Epoch(epoch("kimi", 1, 3)));

@@ -58,7 +58,7 @@ fn wrong_names_are_told_with_the_nearest() {
     6 trace.retention = Other("an array")
     c.toml:1: unknown key `"proxy.listen"` | did you mean `proxy.listen`?
     c.toml:2: `keys` is a table of settings, not a setting | write [keys] and its keys below it
-    c.toml:4: unknown key `health.foo` | `kmi config show` lists every key
+    c.toml:4: unknown key `health.foo` | kmi.config.toml.example lists every key
     "#);
 }
 
@@ -105,6 +105,6 @@ fn a_file_may_be_deeper_than_the_stack() {
     let text = format!("{}1{}", "{\"keys\":".repeat(20_000), "}".repeat(20_000));
     assert_eq!(
         parsed("c.json", &text),
-        "c.json:1: unknown key `keys.keys` | `kmi config show` lists every key"
+        "c.json:1: unknown key `keys.keys` | kmi.config.toml.example lists every key"
     );
 }
