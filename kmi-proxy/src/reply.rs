@@ -199,6 +199,12 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_usable_key", message)
     }
 
+    /// The same in other words.
+    #[must_use]
+    pub fn with_message(self, message: String) -> Self {
+        Self { message, ..self }
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.status

@@ -54,6 +54,9 @@ async fn without_failover_the_active_key_serves_or_nobody() -> anyhow::Result<()
         assert_eq!(answer.header("x-kmi-error"), "all_keys_rate_limited");
         assert_eq!(answer.header("x-kmi-attempts"), attempts, "a blocked key is not asked");
         assert_ne!(answer.header("retry-after"), "");
+        let words =
+            "The active Kimi key `key-1` is at its rate limit, and `rotation.failover` is off";
+        assert!(answer.text().contains(words), "{}", answer.text());
     }
     assert_eq!(proxy.upstream.requests_per_key(), [1, 0, 0]);
     rotate(&proxy, Some("key-2")).await?;

@@ -19,6 +19,18 @@ pub(super) fn refusal(exhausted: Exhausted, now: Timestamp) -> Refusal {
     }
 }
 
+/// The same where no other key may serve: in manual mode without failover.
+pub(super) fn refusal_of_one(key: &str, exhausted: Exhausted, now: Timestamp) -> Refusal {
+    let why = match exhausted {
+        Exhausted::ShortWait { .. } => "is at its rate limit",
+        Exhausted::QuotaSpent { .. } => "has spent its quota",
+        Exhausted::NoneWorking { .. } => "does not work",
+    };
+    refusal(exhausted, now).with_message(format!(
+        "The active Kimi key `{key}` {why}, and `rotation.failover` is off. `kmi rotate` makes the next one active; `kmi status` shows them."
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::SignedDuration;

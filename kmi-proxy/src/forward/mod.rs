@@ -339,7 +339,10 @@ impl<'a> Journey<'a> {
         let now = Timestamp::now();
         self.own(&match &self.affinity {
             Affinity::File(owner) => files::refusal(self.pool, owner, exhausted, now),
-            Affinity::None | Affinity::Session(_) => exhausted::refusal(exhausted, now),
+            Affinity::None | Affinity::Session(_) => match self.pool.alone() {
+                Some(key) => exhausted::refusal_of_one(key.label.as_str(), exhausted, now),
+                None => exhausted::refusal(exhausted, now),
+            },
         })
     }
 

@@ -281,6 +281,12 @@ impl Pool {
         self.state.lock().active_key().map(|key| key.id)
     }
 
+    /// The only key that may serve: the active one, in manual mode without failover.
+    pub fn alone(&self) -> Option<Arc<Key>> {
+        let state = self.state.lock();
+        state.inventory.keys().get(state.alone()?).cloned()
+    }
+
     /// The keys now in force.
     pub fn inventory(&self) -> Arc<Inventory> {
         Arc::clone(&self.state.lock().inventory)

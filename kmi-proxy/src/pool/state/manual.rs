@@ -23,7 +23,7 @@ impl State {
     }
 
     /// The only key that may serve: in manual mode without failover no other account is ever used.
-    pub(super) fn alone(&self) -> Option<usize> {
+    pub(in crate::pool) fn alone(&self) -> Option<usize> {
         let alone = self.mode == Mode::Manual && !self.failover;
         alone.then(|| self.active_number()).flatten()
     }
