@@ -30,6 +30,7 @@ impl Board {
             && let Some(reset) = quota.reset(window).filter(|reset| *reset > now)
         {
             let known = account.quota.as_ref().and_then(|quota| quota.reset(window));
+            let known = known.filter(|reset| *reset > now);
             if quota.uses_up(window) {
                 account.breaker.ends_at(reset);
             } else if known.is_none() {

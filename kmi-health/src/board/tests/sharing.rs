@@ -181,6 +181,16 @@ fn the_quota_names_the_reset_and_is_not_believed_otherwise() {
 }
 
 #[test]
+fn a_reset_that_is_over_tells_nothing_of_a_later_refusal() {
+    let mut board = board(1);
+    board.set_quota(0, usages(5, 100), at(0));
+    attempt(&mut board, 0, &answer(403, "You've reached your weekly (7-day) usage limit"), 200);
+    assert_eq!(health(&board, 0).2, Some(1100));
+    board.set_quota(0, usages(5, 200_000), at(201));
+    assert_eq!(health(&board, 0).2, Some(200_000));
+}
+
+#[test]
 fn a_burst_that_does_not_end_may_hide_a_spent_window() {
     let refused = answer(429, "We're receiving too many requests at the moment");
     let ends = |quota: Option<Quota>| {
