@@ -90,7 +90,7 @@ impl Desk {
         }
     }
 
-    /// What the start could not read is tried again.
+    /// What could not be read just now, though the watcher did not ask for it, is tried again.
     pub(super) fn read_what_is_unread(&self) {
         if let Some(watcher) = &*self.watcher.lock()
             && self.rotor.has_unread()
@@ -117,6 +117,7 @@ impl Desk {
         let _one = self.reloading.lock();
         let reply = self.reload_alone(Occasion::Asked);
         self.reloaded.send_replace(Some(reply.clone()));
+        self.read_what_is_unread();
         reply
     }
 
@@ -168,6 +169,7 @@ impl Handler for Desk {
         match request {
             Request::KeysChanged => {
                 self.files_changed();
+                self.read_what_is_unread();
                 Reply::Done
             }
             Request::Reload => {
