@@ -19,7 +19,7 @@ use self::desk::{Desk, watched_files};
 use crate::{
     control::{Control, Failure, Handler as _, Reply, Request},
     home::Home,
-    keys::{Reading, Watcher},
+    keys::Watcher,
     ledger::LedgerError,
     quota_poll,
     rotor::{Rotor, RotorError, Setup},
@@ -134,8 +134,7 @@ impl Engine {
             reloaded: watch::Sender::default(),
             watcher: Mutex::new(watcher),
         });
-        desk.watch_targets();
-        desk.read_what_is_unread();
+        desk.keys_were_read();
         let serving = tokio::spawn(server.run(ordered));
         let control = tokio::spawn(control.run(Arc::clone(&desk)));
         let feed = desk.feed();
@@ -247,7 +246,11 @@ impl Engine {
 fn watch_keys(home: &Home) -> (Option<Watcher>, Arc<OnceLock<Weak<Desk>>>) {
     let watched: Arc<OnceLock<Weak<Desk>>> = Arc::default();
     let desk = Arc::clone(&watched);
-    let changed = move || desk.wait().upgrade().map_or(Reading::Done, |desk| desk.files_changed());
+    let changed = move || {
+        if let Some(desk) = desk.wait().upgrade() {
+            desk.files_changed();
+        }
+    };
     let files = watched_files(home, Vec::new());
     (Watcher::start(home.auths_dir().to_owned(), files, changed).ok(), watched)
 }

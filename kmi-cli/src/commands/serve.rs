@@ -38,6 +38,8 @@ use crate::{
     report::Failure,
 };
 
+/// How long a thread that has nothing to do stays.
+const IDLE_THREAD: Duration = Duration::from_mins(10);
 /// How long the end waits for threads that have work left.
 const LEFT_BEHIND: Duration = Duration::from_millis(100);
 
@@ -59,12 +61,12 @@ fn flags(args: &ServeArgs) -> Vec<Flag> {
 }
 
 /// The runtime that proxies run on. One thread carries tens of thousands of requests a second, and
-/// none of them pays for waking another thread; what blocks or writes has threads of its own. One of
-/// those stays once it is there: where the system has no room for another, work waits for it.
+/// none of them pays for waking another thread; what blocks or writes has threads of its own. An idle
+/// one of those stays for a while: where the system has no room for another, work waits for it.
 pub(super) fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .thread_keep_alive(Duration::from_hours(24))
+        .thread_keep_alive(IDLE_THREAD)
         .build()
         .context("cannot start the runtime")
 }

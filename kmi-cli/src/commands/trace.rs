@@ -15,7 +15,10 @@ use std::{
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use kmi_core::trace::{Attempt, Line, Record};
+use kmi_core::{
+    snapshot::KeyRow,
+    trace::{Attempt, Line, Record},
+};
 use kmi_proxy::{
     control,
     ledger::{Export, Reader},
@@ -147,14 +150,19 @@ fn wanted(filter: &Filter, attempt: Option<&Attempt>) -> bool {
     })
 }
 
-/// Refuses a key that neither the trace nor a key file names.
+/// Refuses a key that neither a running proxy nor the trace nor a key file names.
 fn check_key(
     context: &Context<'_>,
     config: &Config,
     reader: &Reader,
     key: &str,
 ) -> anyhow::Result<()> {
-    // First the trace: reading the keys may run programs.
+    let is_it = |row: &KeyRow| row.label == key || row.key == key;
+    let running = desk::running(config)?;
+    if running.is_some_and(|status| status.snapshot.keys.iter().any(is_it)) {
+        return Ok(());
+    }
+    // Then the trace: reading the keys may run programs.
     if !reader.names_key(key)? {
         keys::find(&keys::load(context, config)?, key)?;
     }

@@ -16,7 +16,7 @@ use crate::{
     control::{Failure, Handler, Reloaded, Reply, Request, Status},
     feed::{Feed, Source},
     home::Home,
-    keys::{Reading, Watcher},
+    keys::Watcher,
     ledger::{Reader, Subscription},
     rotor::{InFlight, Rotor, RotorError, Setup},
     server::{Order, Orders},
@@ -83,19 +83,13 @@ impl Desk {
         Reply::Done
     }
 
-    /// Watches what lies outside the key directory: `.env`, and files that keys point to.
-    pub(super) fn watch_targets(&self) {
-        if let Some(watcher) = &*self.watcher.lock() {
-            watcher.set_files(watched_files(self.rotor.home(), self.rotor.key_targets()));
-        }
-    }
-
-    /// What could not be read just now, though the watcher did not ask for it, is tried again.
-    pub(super) fn read_what_is_unread(&self) {
-        if let Some(watcher) = &*self.watcher.lock()
-            && self.rotor.has_unread()
-        {
-            watcher.read_again();
+    /// Watches what lies outside the key directory (`.env`, and files that keys point to), and has
+    /// what could not be read just now tried again.
+    pub(super) fn keys_were_read(&self) {
+        let Some(watcher) = &*self.watcher.lock() else { return };
+        watcher.set_files(watched_files(self.rotor.home(), self.rotor.key_targets()));
+        if self.rotor.has_unread() {
+            watcher.report_again();
         }
     }
 
@@ -117,21 +111,18 @@ impl Desk {
         let _one = self.reloading.lock();
         let reply = self.reload_alone(Occasion::Asked);
         self.reloaded.send_replace(Some(reply.clone()));
-        self.read_what_is_unread();
         reply
     }
 
     /// The same because files have changed. What is tried over and over is told once.
-    pub(super) fn files_changed(&self) -> Reading {
+    pub(super) fn files_changed(&self) {
         let _one = self.reloading.lock();
         let reply = self.reload_alone(Occasion::FilesChanged);
-        let reading = if self.rotor.has_unread() { Reading::Postponed } else { Reading::Done };
         self.reloaded.send_if_modified(|told| {
-            let again = reading == Reading::Postponed && told.as_ref() == Some(&reply);
+            let again = self.rotor.has_unread() && told.as_ref() == Some(&reply);
             *told = Some(reply);
             !again
         });
-        reading
     }
 
     fn reload_alone(&self, occasion: Occasion) -> Reply {
@@ -143,7 +134,7 @@ impl Desk {
         if reloaded.is_err() {
             let _ = self.rotor.reload_keys(now);
         }
-        self.watch_targets();
+        self.keys_were_read();
         let keys = match reloaded {
             Ok(keys) => keys,
             Err(failure) => return Reply::Failed(failure),
@@ -169,7 +160,6 @@ impl Handler for Desk {
         match request {
             Request::KeysChanged => {
                 self.files_changed();
-                self.read_what_is_unread();
                 Reply::Done
             }
             Request::Reload => {

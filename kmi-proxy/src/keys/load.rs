@@ -99,14 +99,18 @@ impl Loaded {
     /// not look just now: nothing says that they are gone.
     pub fn keep_unread<'k>(&mut self, before: impl Iterator<Item = &'k Arc<Key>>) {
         for key in before {
-            let unread = self.problems.iter().any(|it| it.is_passing() && it.is_about(&key.origin));
             let same =
                 |it: &Arc<Key>| it.id == key.id || it.label == key.label || it.secret == key.secret;
-            if unread && !self.keys.iter().any(same) {
+            if is_unread(&self.problems, &key.origin) && !self.keys.iter().any(same) {
                 self.keys.push(Arc::clone(key));
             }
         }
     }
+}
+
+/// Whether the system could not look just now at the place where something stands.
+fn is_unread(problems: &[Problem], origin: &str) -> bool {
+    problems.iter().any(|problem| problem.is_passing() && problem.is_about(origin))
 }
 
 /// A good description and the file it stands in.
@@ -147,8 +151,7 @@ pub(super) fn admit(
 ) -> Loaded {
     let targets = described.iter().filter_map(|it| it.spec.source.target(&it.around(sources)));
     let targets = targets.collect();
-    let all_read = !problems.iter().any(Problem::is_passing);
-    let secrets = fetch(&described, sources, all_read);
+    let secrets = fetch(&described, sources, &problems);
     let known: Vec<&ApiKey> = secrets.iter().flatten().collect();
     for it in &mut described {
         it.shows_key = known.iter().any(|secret| it.spec.shows(secret));
@@ -240,8 +243,12 @@ pub(super) fn read_variable(
 }
 
 /// The secrets, in order; programs that have not answered yet are asked side by side. Answers to
-/// what is not asked any more are forgotten, once it is sure that it is not.
-fn fetch(described: &[Described], sources: &Sources, all_read: bool) -> Vec<Result<ApiKey, Fault>> {
+/// what is not asked any more are forgotten, but for what stands where nobody could look.
+fn fetch(
+    described: &[Described],
+    sources: &Sources,
+    problems: &[Problem],
+) -> Vec<Result<ApiKey, Fault>> {
     let at_once = |it: &Described| match it.question() {
         Some(question) => sources.answers.get(&question).map(Ok),
         None => Some(it.spec.source.fetch(&it.around(sources))),
@@ -263,7 +270,7 @@ fn fetch(described: &[Described], sources: &Sources, all_read: bool) -> Vec<Resu
         .iter()
         .zip(&secrets)
         .filter_map(|(it, secret)| Some((it.question()?, secret.as_ref()?.as_ref().ok()?)));
-    sources.answers.keep(answers, all_read);
+    sources.answers.keep(answers, |file| is_unread(problems, file));
     let failed = || Err(Fault::refused("the key could not be fetched", "try again"));
     secrets.into_iter().map(|secret| secret.unwrap_or_else(failed)).collect()
 }

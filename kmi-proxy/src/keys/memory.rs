@@ -34,16 +34,14 @@ impl Answers {
         ApiKey::parse(self.0.lock().get(question)?).ok()
     }
 
-    /// Keeps these answers; where they are `all`, no others.
+    /// Keeps these answers, and of others those to files that may `still` ask.
     pub(super) fn keep<'k>(
         &self,
         answers: impl Iterator<Item = (Question, &'k ApiKey)>,
-        all: bool,
+        still: impl Fn(&str) -> bool,
     ) {
         let mut known = self.0.lock();
-        if all {
-            known.clear();
-        }
+        known.retain(|question, _| still(&question.file));
         let kept = |(question, key): (Question, &ApiKey)| {
             (question, Zeroizing::new(key.expose().to_owned()))
         };

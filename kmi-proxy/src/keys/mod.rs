@@ -37,5 +37,5 @@ pub use self::{
     problem::{Problem, Severity},
     source::Variables,
     survey::survey,
-    watch::{Reading, SETTLE, Watcher},
+    watch::{SETTLE, Watcher},
 };

@@ -42,15 +42,6 @@ const RESCAN_WITHOUT_EVENTS: Duration = Duration::from_millis(500);
 /// Shortest time between two looks, however many events come.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// How it went to read what has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
-    /// It is known what is there now.
-    Done,
-    /// It could not be read just now: to be tried again.
-    Postponed,
-}
-
 /// Watches the key directory and further files on a thread of its own, until it is dropped.
 #[derive(Debug)]
 pub struct Watcher {
@@ -61,7 +52,7 @@ pub struct Watcher {
 struct Shared {
     wake: SyncSender<()>,
     stopped: AtomicBool,
-    /// What there is counts as changed.
+    /// What there is counts as changed at the next look.
     again: AtomicBool,
     files: Mutex<Vec<PathBuf>>,
 }
@@ -74,15 +65,13 @@ impl Watcher {
     /// [`Loaded::targets`](super::Loaded::targets). Start watching before loading for the first
     /// time: what changes in between is then noticed. None of the paths has to exist.
     ///
-    /// Where that could not be read just now, it is called again after a while.
-    ///
     /// `changed` runs on the watcher's thread, never twice at once. It may take its time: what
     /// changes meanwhile is reported afterwards. It may still be running when the watcher is
     /// dropped, but is not called any more after that.
     pub fn start(
         dir: PathBuf,
         files: Vec<PathBuf>,
-        changed: impl FnMut() -> Reading + Send + 'static,
+        changed: impl FnMut() + Send + 'static,
     ) -> io::Result<Self> {
         Self::start_with(dir, files, Events::Wanted, changed)
     }
@@ -91,7 +80,7 @@ impl Watcher {
         dir: PathBuf,
         files: Vec<PathBuf>,
         events: Events,
-        changed: impl FnMut() -> Reading + Send + 'static,
+        changed: impl FnMut() + Send + 'static,
     ) -> io::Result<Self> {
         // One place is enough: a wake-up that is waiting already says all there is to say.
         let (wake, woken) = sync_channel(1);
@@ -120,10 +109,10 @@ impl Watcher {
         self.shared.wake();
     }
 
-    /// Reports a change after a while even if there is none.
-    pub fn read_again(&self) {
+    /// Calls `changed` once more, with the look that is taken next without an event: for what could
+    /// not be read just now.
+    pub fn report_again(&self) {
         self.shared.again.store(true, Ordering::Release);
-        self.shared.wake();
     }
 }
 
@@ -189,7 +178,7 @@ struct Work {
 struct Stopped;
 
 impl Work {
-    fn run(mut self, mut changed: impl FnMut() -> Reading) {
+    fn run(mut self, mut changed: impl FnMut()) {
         let rescan = if self.events.is_some() { RESCAN } else { RESCAN_WITHOUT_EVENTS };
         while let Ok(()) = self.wait(rescan) {
             self.follow_directories();
@@ -201,11 +190,9 @@ impl Work {
                 continue;
             };
             let Ok(picture) = self.settled(picture) else { return };
+            self.reported = picture;
             // A panic while loading must not end the watching.
-            let reading = panic::catch_unwind(panic::AssertUnwindSafe(&mut changed));
-            if reading.unwrap_or(Reading::Done) == Reading::Done {
-                self.reported = picture;
-            }
+            let _ = panic::catch_unwind(panic::AssertUnwindSafe(&mut changed));
         }
     }
 

@@ -30,7 +30,6 @@ impl Fixture {
         let count = Arc::clone(&reports);
         let changed = move || {
             count.fetch_add(1, Ordering::SeqCst);
-            Reading::Done
         };
         let watcher = Watcher::start_with(dir.clone(), Vec::new(), events, changed).unwrap();
         Self { home, dir, reports, watcher }
@@ -120,7 +119,6 @@ fn a_panic_does_not_end_the_watching() {
     let count = Arc::clone(&reports);
     let _watcher = Watcher::start(home.path().to_owned(), Vec::new(), move || {
         assert!(count.fetch_add(1, Ordering::SeqCst) > 0, "a panic for the test");
-        Reading::Done
     })
     .unwrap();
     for (n, name) in ["a.key", "b.key"].into_iter().enumerate() {
@@ -130,22 +128,9 @@ fn a_panic_does_not_end_the_watching() {
 }
 
 #[test]
-fn what_cannot_be_read_just_now_is_reported_again() {
-    let home = TempDir::new().unwrap();
-    let reports = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&reports);
-    let _watcher = Watcher::start(home.path().to_owned(), Vec::new(), move || {
-        if count.fetch_add(1, Ordering::SeqCst) < 2 { Reading::Postponed } else { Reading::Done }
-    })
-    .unwrap();
-    fs::write(home.path().join("a.key"), "x").unwrap();
-    until("the third report", || reports.load(Ordering::SeqCst) == 3);
-}
-
-#[test]
 fn a_report_can_be_asked_for() {
     let it = Fixture::new(Events::Wanted);
-    it.reports("what was asked for", || it.watcher.read_again());
+    it.reports("what was asked for", || it.watcher.report_again());
 }
 
 #[test]
